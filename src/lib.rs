@@ -7,13 +7,13 @@
 //! | type | what it is |
 //! |---|---|
 //! | [`Failure`], [`Reason`], [`Class`] | why there are no credentials, who can change that, and a hint |
-//! | [`Credentials`] | one complete set with its end, for programs that sign without the SDK |
+//! | [`Credentials`] | one complete set with its expiry, for programs that sign without the SDK |
 //! | [`Handle`], [`Snapshot`], [`Phase`] | the session as its callers see it, for programs that watch it |
-//! | [`Environment`] | the variables and the current folder in place of the process's own |
+//! | [`Environment`] | variables and a current folder to use instead of the process's own |
 //! | [`Secret`] | a value that is never printed and is wiped from memory |
 //!
-//! Without the feature `cli` a program brings nothing that only the command line needs. The features `pkcs11`,
-//! `pkcs12`, `spiffe`, `tpm` and `ml-dsa` are kinds of keys. With `pkcs11`, `hold_pkcs11_modules` comes first in `main`.
+//! Turn off the feature `cli` to leave out the dependencies of the command line. The features `pkcs11`, `pkcs12`, `spiffe`,
+//! `tpm` and `ml-dsa` add kinds of keys. With `pkcs11`, call `hold_pkcs11_modules` first in `main`.
 //!
 //! The crates named `anchord-…` are the stages behind this one and change without notice. ARCHITECTURE.md of the
 //! repository describes them.

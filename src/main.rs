@@ -22,12 +22,12 @@ fn main() -> ExitCode {
     ExitCode::from(cli::main(std::env::args_os(), &mut surroundings).code())
 }
 
-/// Rust's runtime puts /dev/null in the place of a closed stdout before `main`: credentials that are printed there would be
-/// lost, and the exit code would call it done.
+/// Before `main`, Rust's runtime replaces a closed stdout with /dev/null. Printed credentials would then be lost, and the
+/// exit code would still be 0. So this remembers whether stdout was closed before.
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
 #[used]
-#[expect(unsafe_code, reason = "only what the loader calls comes before the runtime")]
+#[expect(unsafe_code, reason = "only functions that the loader calls run before Rust's runtime")]
 #[unsafe(link_section = ".init_array")]
 static BEFORE_THE_RUNTIME: extern "C" fn() = look_at_stdout;
 
@@ -36,7 +36,7 @@ extern "C" fn look_at_stdout() {
     STDOUT_WAS_CLOSED.store(is_closed, Ordering::Relaxed);
 }
 
-/// Stdout that was closed.
+/// A closed stdout: each write fails.
 struct Closed;
 
 impl io::Write for Closed {

@@ -1,8 +1,8 @@
-//! A credentials provider for the AWS SDK for Rust, whose session the program keeps itself.
+//! A credentials provider for the AWS SDK for Rust. The program itself keeps the session.
 //!
-//! A [`Provider`] renews its credentials in the background, ahead of their end, with one attempt at a time however many
-//! clients ask. Failures of AWS do not remove credentials that are still valid. Clients that share a provider share the
-//! session. No request passes a socket.
+//! A [`Provider`] renews its credentials in the background before they expire, with one attempt at a time for any number of
+//! clients. Failures of AWS do not remove credentials that are still valid. Clients that share a provider share the
+//! session. Requests for credentials stay inside the process.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), anchord::Failure> {
@@ -21,8 +21,8 @@
 //! # }
 //! ```
 //!
-//! Where a daemon runs, [`Builder::start_with_daemon`] takes the session from the daemon, so that the program needs neither
-//! key nor certificate. `examples/with_aws_sdk` is a whole program.
+//! With a running daemon, [`Builder::start_with_daemon`] takes the session from the daemon, so that the program needs neither
+//! a key nor a certificate. `examples/with_aws_sdk` is a complete program.
 //!
 //! Renewals and failures are logged through `tracing`, never with a secret. A program that keeps a private key may want to
 //! forbid core files, as the daemon does ([`no_core_files`](anchord_runtime::process_limits::no_core_files)).
@@ -58,14 +58,14 @@ use anchord_core::secret::Secret;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::client;
-use anchord_runtime::client::Asked;
-use anchord_runtime::client::Place;
+use anchord_runtime::client::DaemonAnswer;
+use anchord_runtime::client::DaemonSocket;
 use anchord_runtime::client::Question;
 use anchord_session::Freshness;
 use anchord_session::Handle;
 use anchord_session::Policy;
 
-/// The SDK stops waiting after 5 s (`LazyCache` of aws-smithy-runtime), and would not say for what.
+/// The SDK stops waiting after 5 s (`LazyCache` of aws-smithy-runtime), and its error does not give the cause.
 const SDK_PATIENCE: Duration = Duration::from_millis(4500);
 /// A daemon that has just started waits 8 s for its own first attempt.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
@@ -76,16 +76,16 @@ const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
 #[derive(Clone)]
 pub struct Provider {
     handle: Handle,
-    /// `None` where somebody else keeps it.
+    /// `None` if a daemon in this process keeps the session.
     _kept: Option<Arc<KeptSession>>,
 }
 
-/// The settings of a [`Provider`]'s session. What is not given here may come from the option's environment variable, then
-/// from the [configuration file](Builder::configuration_file).
+/// The settings of a [`Provider`]'s session. An option that is not set here comes from its environment variable, else from
+/// the [configuration file](Builder::configuration_file).
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Builder {
-    /// By the flags of the options. A value may be a passphrase.
+    /// Values by the flag of their option. A value may be a passphrase.
     given: Vec<(String, Secret<String>)>,
     environment: Option<Environment>,
 }
@@ -101,8 +101,8 @@ impl Provider {
         &self.handle
     }
 
-    /// Credentials with more than 60 s of life left. Returns immediately if there are any, and else waits for the attempt
-    /// under way, at most for `patience`. For programs that check at the start whether all is well, or sign without the SDK.
+    /// Credentials that are valid for more than 60 s. Returns immediately if there are any; otherwise waits for the attempt
+    /// under way, at most for `patience`. For programs that check the session at their start, or sign without the SDK.
     ///
     /// # Errors
     /// Why the last attempt failed, while there are no valid credentials.
@@ -142,7 +142,7 @@ impl ProvideCredentials for Provider {
     }
 }
 
-/// As the SDK has them. It asks again shortly before they end, and finds the session renewed long since.
+/// Converts credentials for the SDK. It asks again shortly before they expire, long after the session has renewed them.
 fn for_sdk(credentials: &Credentials) -> SdkCredentials {
     let mut sdks = SdkCredentials::builder()
         .access_key_id(credentials.access_key_id())
@@ -163,14 +163,14 @@ fn error_for_sdk(failure: Failure) -> CredentialsError {
 }
 
 impl Builder {
-    /// The certificate and its chain: a file, or a `tpm:` or `spiffe:` place as README.md describes them.
-    pub fn certificate(self, place: impl AsRef<Path>) -> Self {
-        self.path("certificate", place)
+    /// The certificate and its chain: a file, or a `tpm:` or `spiffe:` location (see README.md).
+    pub fn certificate(self, location: impl AsRef<Path>) -> Self {
+        self.path("certificate", location)
     }
 
-    /// The certificate's private key: a file or a `tpm:` place. Not needed if the certificate's place holds it too.
-    pub fn private_key(self, place: impl AsRef<Path>) -> Self {
-        self.path("private-key", place)
+    /// The certificate's private key: a file or a `tpm:` location. Not needed if the certificate's location also has the key.
+    pub fn private_key(self, location: impl AsRef<Path>) -> Self {
+        self.path("private-key", location)
     }
 
     /// A file of intermediate certificates, if the certificate's own file has none.
@@ -178,12 +178,12 @@ impl Builder {
         self.path("intermediates", path)
     }
 
-    /// A file with the passphrase of the private key. For other places give the option `passphrase`.
+    /// A file with the passphrase of the private key. For other sources use the option `passphrase`.
     pub fn passphrase_file(self, path: impl AsRef<Path>) -> Self {
         self.option("passphrase", &format!("file:{}", path.as_ref().to_string_lossy()))
     }
 
-    /// The trust anchor that vouches for the certificate.
+    /// The trust anchor that the certificate chains to.
     pub fn trust_anchor_arn(self, arn: &str) -> Self {
         self.option("trust-anchor-arn", arn)
     }
@@ -198,7 +198,7 @@ impl Builder {
         self.option("role-arn", arn)
     }
 
-    /// How long each set of credentials is to live, in whole seconds.
+    /// The requested lifetime of each set of credentials, in whole seconds.
     pub fn duration(self, duration: Duration) -> Self {
         self.option("duration", &format!("{}s", duration.as_secs()))
     }
@@ -208,12 +208,12 @@ impl Builder {
         self.option("role-session-name", name)
     }
 
-    /// The Region in which clients use the credentials. STS is called there too. The default is the trust anchor's.
+    /// The Region in which clients use the credentials. STS is called there too. The default is the trust anchor's Region.
     pub fn region(self, region: &str) -> Self {
         self.option("region", region)
     }
 
-    /// The CA bundle (PEM) that verifies AWS's servers, in place of the system's.
+    /// The CA bundle (PEM) used to verify AWS's servers, instead of the system's.
     pub fn ca_file(self, path: impl AsRef<Path>) -> Self {
         self.path("ca-file", path)
     }
@@ -233,8 +233,8 @@ impl Builder {
         self.option("session", name)
     }
 
-    /// Any other option of `anchord run --help`, by its flag without the dashes: `("endpoint", "https://…")`. Give a list one
-    /// item at a time. Of an option that is no list, the last value counts.
+    /// Any other option of `anchord run --help`, by its flag without the dashes: `("endpoint", "https://…")`. Give the items of
+    /// a list one by one. For other options, the last value counts.
     pub fn option(mut self, flag: &str, value: &str) -> Self {
         self.given.push((flag.into(), Secret::new(value.into())));
         self
@@ -244,16 +244,16 @@ impl Builder {
         self.option(flag, &path.as_ref().to_string_lossy())
     }
 
-    /// The variables and the current folder in place of the process's own.
+    /// Variables and a current folder to use instead of the process's own.
     pub fn environment(self, environment: Environment) -> Self {
         Self { environment: Some(environment), ..self }
     }
 
-    /// Starts the session, which calls AWS from this process. Does not wait for the first credentials: clients do, and
-    /// [`Provider::credentials`] does.
+    /// Starts the session, which calls AWS from this process. Returns before the first credentials arrive; clients and
+    /// [`Provider::credentials`] wait for them.
     ///
     /// # Errors
-    /// All mistakes in the settings; or there is no tokio runtime around the call.
+    /// All mistakes in the settings, or no tokio runtime around the call.
     pub fn start(&self) -> Result<Provider, Failure> {
         let settings = self.settings()?;
         in_a_runtime()?;
@@ -261,14 +261,14 @@ impl Builder {
         Ok(KeptSession::start(&settings, session, &Seams::real())?.into())
     }
 
-    /// Starts a session that takes the credentials of a running daemon's session, by its name ([`Builder::session`]). The
-    /// daemon is asked ahead of each end; while it is away, valid credentials stay in use. The daemon is looked for at
-    /// [`Builder::socket_path`], else in the user's runtime directory, then at `/run/anchord/anchord.sock`.
+    /// Starts a session that takes the credentials of a running daemon's session, by its name ([`Builder::session`]). It asks
+    /// the daemon again before the credentials expire; if the daemon is unavailable, valid credentials stay in use. The
+    /// daemon's socket is [`Builder::socket_path`], else in the user's runtime directory, else `/run/anchord/anchord.sock`.
     ///
     /// # Errors
-    /// All mistakes in the settings; there is no name; a method or option says what only the daemon decides, such as the
-    /// certificate; or there is no tokio runtime around the call. If `ANCHORD_` variables or the configuration file
-    /// describe the session, the description goes with each request, and a daemon whose session differs refuses it.
+    /// All mistakes in the settings; no session is named; a method or option sets what only the daemon decides, such as the
+    /// certificate; or no tokio runtime around the call. If `ANCHORD_` variables or the configuration file describe the
+    /// session, each request carries the description, and the daemon refuses it if its session differs.
     pub fn start_with_daemon(&self) -> Result<Provider, Failure> {
         let decides =
             |flag: &&String| OPTIONS.iter().any(|spec| spec.flag == **flag && spec.decides_credentials());
@@ -282,13 +282,13 @@ impl Builder {
         let session = settings.picked.clone().or_else(|| Some(settings.the_session()?.name.clone()));
         let session = session.ok_or_else(|| not_chosen(&settings))?;
         let issuer = FromDaemon {
-            places: client::places(&settings),
+            sockets: client::sockets(&settings),
             session: session.clone(),
             settings,
             clock: Clock::system(),
             given: watch::Sender::new(None),
         };
-        // The daemon renews earlier by a jitter of its own: whoever asks before that gets the same.
+        // No jitter: the daemon renews earlier by its own jitter, and a request before that gets the same credentials.
         let seams = Seams { jitter: Jitter::fixed(0.0), ..Seams::real() };
         Ok(KeptSession::of(&session, Arc::new(issuer), Policy::default(), &seams).into())
     }
@@ -311,7 +311,7 @@ fn on_one_line(problems: &Problems) -> Failure {
 
 fn in_a_runtime() -> Result<(), Failure> {
     tokio::runtime::Handle::try_current().map(|_| ()).map_err(|_| {
-        let hint = Some("call it from an async function, or enter a runtime first".into());
+        let hint = Some("call `start` from an async function, or enter a runtime first".into());
         Failure::of(Reason::Misconfigured, "there is no tokio runtime to keep the session in", hint)
     })
 }
@@ -322,14 +322,18 @@ fn not_chosen(settings: &Settings) -> Failure {
         [] => "name one with `session`, or give the options of one".into(),
         names => format!("name one with `session`: {}", names.join(", ")),
     };
-    Failure::of(Reason::UnknownSession, "there is not exactly one session to choose", Some(hint.into()))
+    Failure::of(
+        Reason::UnknownSession,
+        "no session is selected, and there is not exactly one",
+        Some(hint.into()),
+    )
 }
 
-/// A daemon's session, as a source of credentials.
+/// An issuer that takes the credentials of a daemon's session.
 struct FromDaemon {
-    places: Vec<Place>,
+    sockets: Vec<DaemonSocket>,
     session: String,
-    /// What this program says itself of the session.
+    /// This program's own description of the session.
     settings: Settings,
     clock: Clock,
     given: watch::Sender<Option<Credentials>>,
@@ -340,16 +344,16 @@ impl FromDaemon {
         let asked = client::ask_for(
             &self.session,
             Question::Credentials,
-            (&self.settings, &self.places),
+            (&self.settings, &self.sockets),
             DAEMON_PATIENCE,
         );
         match asked.await {
-            Asked::Answered(body) => client::credentials(&body, self.clock.moment()),
-            Asked::Refused(failure)
-            | Asked::Unknown(failure)
-            | Asked::Differs(failure)
-            | Asked::Forbidden(failure) => Err(failure),
-            Asked::NoDaemon => Err(client::nobody(&self.places)),
+            DaemonAnswer::Answered(body) => client::credentials(&body, self.clock.moment()),
+            DaemonAnswer::Refused(failure)
+            | DaemonAnswer::Unknown(failure)
+            | DaemonAnswer::Differs(failure)
+            | DaemonAnswer::Forbidden(failure) => Err(failure),
+            DaemonAnswer::NoDaemon => Err(client::no_daemon(&self.sockets)),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Runtimes, and their threads, which a limit of processes may refuse: `RLIMIT_NPROC`, or `pids.max` of a control group.
+//! Creates tokio runtimes within the limit of threads (`RLIMIT_NPROC`, or `pids.max` of a control group).
 //!
-//! tokio panics where it can have no thread at all, so it is asked for none before they are known to be there.
+//! tokio panics if it cannot start a thread, so this module finds out first how many threads the process may have.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -20,10 +20,10 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::process_limits;
 
-/// The threads besides the workers that a runtime needs: one for calls that block.
+/// The threads that a runtime needs besides its workers: one for blocking calls.
 const SPARE: usize = 1;
 
-/// How many threads there may be, and why there are no more.
+/// The number of threads that could be started, and why not more.
 struct Obtained {
     count: usize,
     refusal: Option<io::Error>,
@@ -35,10 +35,10 @@ impl Obtained {
     }
 }
 
-/// How many threads this process may start now, up to `wanted`.
+/// Finds out how many threads this process may start now, up to `wanted`.
 fn obtainable(wanted: usize) -> Obtained {
     let gate = Arc::new(Mutex::new(()));
-    // They are there at once, for each waits until this is let go.
+    // All threads exist at the same time, because each waits for this lock.
     let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
     let mut started = Vec::new();
     let mut refusal = None;
@@ -53,19 +53,19 @@ fn obtainable(wanted: usize) -> Obtained {
     drop(closed);
     let count = started.len();
     for thread in started {
-        // It does nothing that could fail.
+        // The thread cannot panic.
         let _ = thread.join();
     }
     Obtained { count, refusal }
 }
 
-/// Says that there are too few threads to work with.
+/// The failure if there are too few threads.
 fn none(obtained: &Obtained) -> Failure {
     process_limits::thread_refused(&obtained.reason())
 }
 
-/// Keeps one of tokio's threads for calls that block, which would end after 10 idle seconds. Where no other can be had
-/// such calls wait for it, and tokio panics only where there is none.
+/// Keeps one of tokio's threads for blocking calls alive; it would end after 10 idle seconds. If no other thread can be
+/// started, blocking calls wait for this one. Without any, tokio would panic.
 async fn keep_a_spare() {
     const SHORTER_THAN_A_THREAD_IDLES: Duration = Duration::from_secs(5);
     loop {
@@ -74,16 +74,16 @@ async fn keep_a_spare() {
     }
 }
 
-/// A runtime for verbs that ask a question and end.
+/// A runtime for verbs that do one thing and end.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
     built(&mut Builder::new_current_thread())
 }
 
-/// One for verbs that go on: a call to a file system that hangs must not keep them from ending when they are told to.
-/// Where a limit allows fewer threads it has fewer.
+/// A runtime for verbs that keep running. It has several threads, so that a call to a file system that hangs does not keep
+/// the verb from ending on a signal. It has fewer threads than usual if the limit requires that.
 pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
-    /// For what blocks: files, keys and name lookups. Tokio's 512 would all be started by a thousand sessions that begin at
-    /// once, and wait for two processors.
+    /// For blocking calls: files, keys and name lookups. With tokio's default of 512, a thousand sessions that start together
+    /// would start all of them, although a host has few processors.
     const MOST_BLOCKING: usize = 128;
     let usual = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let obtained = obtainable(usual + SPARE);
@@ -106,7 +106,7 @@ pub(super) fn runtime_with_threads() -> Result<Runtime, Failure> {
         builder.worker_threads(workers);
     }
     let runtime = built(&mut builder)?;
-    // From the start, for a limit may be reached later.
+    // Started now, because a limit may be reached later.
     runtime.spawn(keep_a_spare());
     Ok(runtime)
 }
@@ -118,12 +118,12 @@ fn built(builder: &mut Builder) -> Result<Runtime, Failure> {
     Ok(runtime)
 }
 
-/// Has a write beyond `RLIMIT_FSIZE` fail, where the signal would end the process before it could say why. A handler, not
-/// `SIG_IGN`, which commands that are run here would inherit.
+/// Makes a write beyond `RLIMIT_FSIZE` fail with an error. By default the signal would end the process before it could log
+/// the reason. This is a handler and not `SIG_IGN`, which child processes would inherit.
 fn survive_size_limit(runtime: &Runtime) {
     let _inside = runtime.enter();
     let size_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
-    // The handler stays when what is returned is dropped. Without one all else works as before.
+    // The handler stays after the returned stream is dropped. If it cannot be set, everything else still works.
     let _ = signal(size_limit);
 }
 

@@ -1,10 +1,10 @@
-//! Log lines on their way to stderr: a bounded queue, and a thread of its own that writes.
+//! A bounded queue of log lines, and a thread that writes them to stderr.
 //!
 //! stderr may be a pipe that its reader has stopped reading (a hung journal, docker's blocking log driver). A write
-//! then blocks for as long as the reader hangs, and a thread that serves clients must not wait with it. So lines go into
-//! memory, up to a limit; what is beyond the limit is dropped and counted, and the log shows the count where the lines
-//! are missing. `DEBUG` and `TRACE` lines, of which busy clients cause many, may fill half of it, so that they never take
-//! the room of a warning.
+//! then blocks for as long as the reader hangs, and a thread that serves clients must not wait for it. So lines go into
+//! memory, up to a limit. Lines beyond the limit are dropped and counted, and the log shows the count where the lines
+//! are missing. `DEBUG` and `TRACE` lines, of which busy clients cause many, may fill only half of the queue, so that they
+//! leave room for warnings.
 //!
 //! Not `tracing-appender`: it bounds lines and not bytes, its count of dropped lines appears in no log, and it would
 //! bring two crates for less than this file holds.
@@ -35,14 +35,14 @@ use anchord_core::event;
 /// Several thousand lines: enough for the start of a thousand sessions, and for a reader that pauses.
 const MOST_BYTES: usize = 1 << 20;
 
-/// How long the end of the process is put off for lines that are still queued.
+/// How long the process waits at its end for queued lines.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// Owns the queue. Dropping it waits, for a short time, until everything is written.
+/// Owns the queue. Dropping it waits for a short time until all lines are written.
 #[derive(Debug)]
 pub(crate) struct Queue(Arc<Shared>);
 
-/// Puts lines into the queue. Each call of `write` must hold whole lines, for whole calls are dropped.
+/// Puts lines into the queue. Each call of `write` must have whole lines, because the queue drops whole calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -53,9 +53,9 @@ pub(crate) struct Writer {
 struct Shared {
     most_bytes: usize,
     state: Mutex<State>,
-    /// Something has been queued.
+    /// Signals that a line was queued.
     filled: Condvar,
-    /// Everything that was queued has been written.
+    /// Signals that all queued lines are written.
     emptied: Condvar,
     thread: OnceLock<ThreadId>,
 }
@@ -64,7 +64,7 @@ struct Shared {
 struct State {
     entries: VecDeque<Entry>,
     bytes: usize,
-    /// What the writing thread itself logs, which must not wait behind what it has still to write.
+    /// Lines that the writing thread itself logs. They must not wait for lines that this thread has still to write.
     own: Vec<u8>,
     is_writing: bool,
 }
@@ -72,7 +72,7 @@ struct State {
 #[derive(Debug)]
 enum Entry {
     Line(Vec<u8>),
-    /// In the place of lines that found no room.
+    /// The number of lines that were dropped here.
     Dropped(u64),
 }
 
@@ -80,12 +80,12 @@ impl Queue {
     /// A queue in front of stderr.
     ///
     /// # Errors
-    /// When there can be no thread for it.
+    /// The thread cannot be started.
     pub(crate) fn start() -> io::Result<Self> {
         Self::to(Stderr, MOST_BYTES, tell)
     }
 
-    /// `tell` logs how many lines were lost.
+    /// A queue in front of `sink`; `tell` logs the number of lost lines.
     fn to(
         sink: impl Write + Send + 'static,
         most_bytes: usize,
@@ -103,7 +103,7 @@ impl Queue {
         Ok(Self(shared))
     }
 
-    /// For whoever logs.
+    /// A writer for the subscriber.
     pub(crate) fn writer(&self) -> Writer {
         Writer { shared: Arc::clone(&self.0), most_bytes: self.0.most_bytes }
     }
@@ -113,7 +113,7 @@ impl Drop for Queue {
     fn drop(&mut self) {
         let is_busy = |state: &mut State| state.is_writing || !state.entries.is_empty();
         let waited = self.0.emptied.wait_timeout_while(self.0.lock(), FLUSH, is_busy);
-        // Written or not, the process ends.
+        // The process ends even if lines are left.
         drop(waited);
     }
 }
@@ -138,7 +138,7 @@ impl Shared {
         self.filled.notify_one();
     }
 
-    /// Writes for ever. No failure ends it: a full disk may have room again.
+    /// Writes for ever, also after errors: a full disk may have room again later.
     fn write_to(&self, mut sink: impl Write, tell: impl Fn(u64)) {
         self.thread.get_or_init(|| std::thread::current().id());
         let mut lost = 0;
@@ -160,7 +160,7 @@ impl Shared {
         }
     }
 
-    /// Waits for the next entry, and reports on the way that all before it are written.
+    /// Waits for the next entry. If the queue is empty, signals that all entries are written.
     fn next(&self) -> Entry {
         let mut state = self.lock();
         loop {
@@ -183,7 +183,7 @@ impl Shared {
 }
 
 fn tell(lines: u64) {
-    warn!(event = event::LOG_LOST, lines, "Log lines were lost, because stderr took no more");
+    warn!(event = event::LOG_LOST, lines, "Log lines were lost, because stderr was blocked or full");
 }
 
 impl Write for Writer {
@@ -211,7 +211,7 @@ impl MakeWriter<'_> for Writer {
     }
 }
 
-/// The descriptor itself: std's lock on stderr would be held by a write that blocks, and would block others with it.
+/// Writes to the descriptor itself: a blocked write would hold std's lock on stderr and so block other threads.
 struct Stderr;
 
 impl Write for Stderr {
@@ -221,7 +221,7 @@ impl Write for Stderr {
             match rustix::io::write(stderr, bytes) {
                 Ok(written) => return Ok(written),
                 Err(Errno::INTR) => {}
-                // Another process that has the same terminal or pipe may have made it so.
+                // Another process that shares the terminal or pipe may have made it non-blocking.
                 Err(Errno::AGAIN) => {
                     let mut writable = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
                     match rustix::event::poll(&mut writable, None) {

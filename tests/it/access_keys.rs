@@ -123,7 +123,7 @@ async fn imds_is_not_started_for_keys_without_a_token() {
     let ran = stage.run(&["run"]).await;
 
     assert_eq!(ran.code, 1, "{ran:?}");
-    assert!(ran.stderr.contains("and its keys have no session token; hint: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("but its keys have no session token; hint: "), "{}", ran.stderr);
 }
 
 #[tokio::test]

@@ -386,7 +386,7 @@ async fn a_user_whom_the_daemon_keeps_out_is_sent_to_the_daemon_and_not_to_the_k
         return not_played(NO_MOUNTS);
     };
     let told =
-        "the daemon runs at `/run/anchord/anchord.sock`, and this user may not use it: permission denied";
+        "a daemon listens on `/run/anchord/anchord.sock`, but this user may not use it: permission denied";
 
     assert_eq!((asked.code, asked.stdout.as_str(), asked.stderr.lines().count()), (1, "", 1), "{asked:?}");
     let update = ["update", "--once", "--credentials-file", "written"];
@@ -441,7 +441,7 @@ async fn who_looks_at_a_closed_key_beside_a_daemon_is_not_told_to_open_it() {
         };
 
         let said = format!("{}{}", ran.stdout, ran.stderr);
-        assert!(said.contains("the daemon reads it, and its clients need not"), "{said}");
+        assert!(said.contains("clients of the daemon do not need this file"), "{said}");
         assert!(!said.contains("let the daemon's user read it"), "{said}");
     }
 }
@@ -458,7 +458,7 @@ async fn a_closed_key_of_an_open_certificate_beside_a_daemon_is_left_closed() {
 
         let ran = process::to_the_end(command).await;
 
-        assert!(ran.stdout.contains("the daemon reads it, and its clients need not"), "{ran:?}");
+        assert!(ran.stdout.contains("clients of the daemon do not need this file"), "{ran:?}");
         assert!(!ran.stdout.contains("let the daemon's user read it"), "{ran:?}");
     }
 }

@@ -221,7 +221,7 @@ async fn a_time_out_may_be_none_and_a_number_alone_is_none_at_all() {
     assert_eq!((unlimited.code, unlimited.stderr.as_str()), (0, ""));
     let (line, hint) = told(&bare, 2);
     assert_eq!(line, "--timeout: the value has no unit");
-    assert_eq!(hint, "write `3000ms` or `3000s`, as it is meant");
+    assert_eq!(hint, "write `3000ms` or `3000s`");
     assert_eq!(calls(&stage).len(), 1);
 }
 

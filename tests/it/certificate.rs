@@ -41,7 +41,7 @@ async fn a_file_is_shown_without_any_configuration() {
 
     let alone = show(&[]).await;
     assert_eq!(alone.code, 0, "{alone:?}");
-    assert!(alone.stdout.contains("none was named"), "{}", alone.stdout);
+    assert!(alone.stdout.contains("not given; name it with --private-key"), "{}", alone.stdout);
     let stranger = stage.leaf();
     stage.write("stranger.pem", &stranger.key_pem(KeyForm::Pkcs8).unwrap());
     let mismatched = show(&["--private-key", stage.path("stranger.pem").to_str().unwrap()]).await;

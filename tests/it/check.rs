@@ -269,7 +269,11 @@ async fn behind_a_proxy_names_are_its_business() {
 
     assert_eq!(ran.code, 0, "{}", ran.stdout);
     assert!(ran.stdout.contains("the proxy looks it up"), "{}", ran.stdout);
-    assert!(ran.stdout.contains(&format!("the proxy {} takes connections", proxy.address)), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains(&format!("the proxy {} accepts connections", proxy.address)),
+        "{}",
+        ran.stdout
+    );
     assert!(!ran.stdout.contains("canary"), "{}", ran.stdout);
 }
 
@@ -471,7 +475,7 @@ async fn a_key_in_a_variable_of_the_sdks_is_not_shown_and_the_report_stays_whole
     stage.assert_no_secrets(&format!("{}{}", ran.stdout, ran.stderr), &[]);
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     let steps = report["steps"].to_string();
-    assert!(steps.contains("AWS_PROFILE names `(PEM text, which is not shown)"), "{report:#}");
+    assert!(steps.contains("AWS_PROFILE names the profile `(PEM text, which is not shown)"), "{report:#}");
 }
 
 #[tokio::test]
@@ -552,6 +556,10 @@ async fn a_user_without_sessions_is_told_what_the_daemons_lead_to() {
     let ran = process::to_the_end(command).await;
 
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.stdout.contains("this user defines no session; the daemon's are bedrock"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("this user's settings define no session; the daemon's sessions are bedrock"),
+        "{}",
+        ran.stdout
+    );
     assert!(ran.stdout.contains("SDKs started here take credentials from this daemon"), "{}", ran.stdout);
 }

@@ -293,7 +293,7 @@ async fn a_home_that_hangs_ends_in_time_with_a_line() {
 
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
     assert!(
-        ran.stderr.contains("no credentials within 10 s; hint: check whether AWS, and the folder"),
+        ran.stderr.contains("no credentials within 10 s; hint: check the network to AWS, and"),
         "{ran:?}"
     );
     assert_eq!(ran.stderr.lines().count(), 1);

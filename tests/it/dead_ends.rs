@@ -59,8 +59,8 @@ async fn update_ends_where_nothing_says_which_session_is_meant() {
         assert_eq!(rest.lines().count(), 1, "{}", ran.stderr);
     };
     told(&nothing, "no session is defined here, and no daemon runs", "--certificate");
-    told(&several, "there is not exactly one session to choose", "--session: bedrock, other");
-    told(&own, "there is not exactly one session to choose", "--session: bedrock, other");
+    told(&several, "no session is selected, and there is not exactly one", "--session: bedrock, other");
+    told(&own, "no session is selected, and there is not exactly one", "--session: bedrock, other");
 }
 
 /// Its only session needs no name.
@@ -179,7 +179,7 @@ async fn a_settings_file_or_a_session_in_the_place_of_an_argument_is_told_its_fl
         ),
         (
             &["certificate", "show", "bedrock", "--config", file],
-            "there is no such file, and a session has that name",
+            "no such file, but a session has that name",
             "`anchord certificate show --session bedrock`",
         ),
     ] {

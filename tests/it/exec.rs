@@ -115,7 +115,7 @@ async fn a_token_file_without_a_bearer_is_told_and_never_repeated() {
         let ran = exec(&stage, &[], &[], &["env"]).await;
 
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{content:?}");
-        assert!(ran.stderr.contains("bedrock.token` holds no bearer"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("bedrock.token` does not contain a token"), "{}", ran.stderr);
         assert!(!ran.stderr.contains("canary"), "{}", ran.stderr);
     }
 }

@@ -101,8 +101,8 @@ async fn what_is_damaged_is_told_and_costs_one_create_session() {
     let middle = flipped.len() / 2;
     flipped[middle] ^= 1;
     let cases: [(&[u8], &str); 5] = [
-        (&flipped, "it is damaged: its digest does not match"),
-        (&good[..good.len() - 1], "it is damaged: its digest does not match"),
+        (&flipped, "it is damaged: its checksum does not match"),
+        (&good[..good.len() - 1], "it is damaged: its checksum does not match"),
         (b"", "it is not in the format of this version"),
         (b"anchord state 1\n", "it is damaged"),
         (b"anchord state 2\n{}", "it is not in the format of this version"),

@@ -358,7 +358,7 @@ async fn systemd_hears_when_a_reload_begins_and_how_it_ends() {
 
     stage.write("anchord.toml", "nonsense");
     daemon.signal(Signal::HUP);
-    let refused = systemd.wait_for("The new configuration is refused").await;
+    let refused = systemd.wait_for("Refused the new configuration").await;
     let reloading = systemd.wait_for("RELOADING=1").await;
 
     assert!(refused.starts_with("READY=1\nSTATUS="), "{refused}");

@@ -243,7 +243,7 @@ async fn a_connection_that_is_not_made_ends_with_the_connect_time_out() {
     let failure = issue(&stage, |s| {
         s.upstream.connect_timeout = Some(Duration::from_millis(100));
         s.upstream.read_timeout = None;
-        if let anchord_config::Source::RolesAnywhere(source) = &mut s.sessions[0].source {
+        if let anchord_config::CredentialSource::RolesAnywhere(source) = &mut s.sessions[0].source {
             source.first.endpoint = Some(endpoint);
         }
     })

@@ -1,8 +1,8 @@
-//! Sessions that begin with a user's own access keys.
+//! Checks sessions whose source is a user's own access keys.
 
 use super::AccessKeySource;
-use super::Session;
-use super::Source;
+use super::CredentialSource;
+use super::SessionSettings;
 use super::check::Check;
 use super::environment::Environment;
 use super::identity::no_credential;
@@ -13,7 +13,7 @@ use super::options::OptionSpec;
 use super::options::option;
 use super::setting::Setting;
 use super::setting::Value;
-use super::step::Around;
+use super::step::StepContext;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
@@ -29,7 +29,7 @@ use anchord_core::text::Text;
 
 const ACCESS_KEYS: &str = "session.access_keys";
 const GET_SESSION_TOKEN: &str = "session.get_session_token";
-/// What a session has whatever it begins with.
+/// The options of sessions with any source.
 const OF_EVERY_SOURCE: &[&str] = &[
     "session.source",
     "session.duration",
@@ -40,8 +40,12 @@ const OF_EVERY_SOURCE: &[&str] = &[
 ];
 
 impl Check<'_> {
-    /// One session of `source = "access-keys"`; `None` when something is wrong with it.
-    pub(super) fn session_of_keys(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Option<Session> {
+    /// Checks a session with `source = "access-keys"`; `None` after a mistake.
+    pub(super) fn session_of_keys(
+        &mut self,
+        layer: &SessionLayer<'_>,
+        variant: Variant,
+    ) -> Option<SessionSettings> {
         let scope = Some(layer);
         let keys = self.access_keys(layer);
         let get_session_token = self.one(GET_SESSION_TOKEN, scope, values::switch);
@@ -53,12 +57,12 @@ impl Check<'_> {
         });
         let region = region.required()?;
         let sts = self.sts(layer, Some(region.clone()), variant)?;
-        let around =
-            Around { partition: Some(region.partition().as_str()), sts: &sts, begins_with_a_user: true };
-        let chain = self.chain(layer, around);
-        Some(Session {
+        let context =
+            StepContext { partition: Some(region.partition().as_str()), sts: &sts, begins_with_a_user: true };
+        let chain = self.chain(layer, context);
+        Some(SessionSettings {
             name: layer.name.into(),
-            source: Source::AccessKeys(AccessKeySource {
+            source: CredentialSource::AccessKeys(AccessKeySource {
                 keys: keys.required()?,
                 get_session_token: get_session_token.required()?,
                 duration: duration.required()?,
@@ -70,7 +74,7 @@ impl Check<'_> {
         })
     }
 
-    /// Options that only sessions with access keys have.
+    /// Checks the options of access keys in a session with a certificate, and warns that they have no effect.
     pub(super) fn warn_of_keys(&mut self, layer: &SessionLayer<'_>) {
         self.access_keys(layer);
         self.one(GET_SESSION_TOKEN, Some(layer), values::switch);
@@ -95,7 +99,7 @@ impl Check<'_> {
             }
             what.push(Key(spec.name()));
         }
-        what.extend([Say(", which its "), Key("source"), Say(" has no use for")]);
+        what.extend([Say(", which its "), Key("source"), Say(" does not use")]);
         self.warnings.push(Notice::new(Text::of(&what)));
     }
 
@@ -120,19 +124,8 @@ impl Check<'_> {
 
     fn access_keys_of(&self, text: &str, origin: &Origin) -> Result<AccessKeys, Fault> {
         let environment = self.layers.environment;
-        // What has no known form may be a key itself, so it is not repeated.
-        let unknown = || {
-            Fault::new("does not say where the access keys are")
-                .hint("give file:PATH, credential:NAME, env:VARIABLE, or env for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        };
-        let is_variable = |name: &str| {
-            name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-                && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        };
-        let is_credential =
-            |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         match text.split_once(':') {
-            // The keys themselves after the form, as whoever writes `env:ID:SECRET` has it.
+            // Somebody wrote the keys themselves after the form, such as `env:ID:SECRET`.
             Some((_, rest)) if AccessKeys::parse(rest).is_ok() => Err(unknown()),
             Some(("env", rest)) if !is_variable(rest) => Err(unknown()),
             Some(("credential", rest)) if !is_credential(rest) => Err(unknown()),
@@ -175,6 +168,21 @@ impl Check<'_> {
             (_, None) => absent("AWS_SECRET_ACCESS_KEY", self.layers.environment),
         }
     }
+}
+
+/// A text of no known form may be a key itself, so the message does not repeat it.
+fn unknown() -> Fault {
+    Fault::new("does not say where the access keys are")
+        .hint("give file:PATH, credential:NAME, env:VARIABLE, or env for AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+}
+
+fn is_variable(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}
+
+fn is_credential(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn absent(variable: &str, environment: &Environment) -> AccessKeys {

@@ -1,4 +1,4 @@
-//! The SPIFFE agent that a session has its certificate and key from.
+//! Checks the options of the SPIFFE agent that provides a session's certificate and key.
 
 use super::check::Check;
 use super::layers::SessionLayer;
@@ -19,21 +19,21 @@ const SOCKET: &str = "session.spiffe_socket";
 /// SPIFFE Workload Endpoint, section 4.
 const VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
 
-/// What a session says of its agent, whether it needs one or not.
+/// A session's agent options, whether it uses an agent or not.
 pub(super) struct Workload {
     socket: Value<WorkloadEndpoint>,
     hint: Value<String>,
 }
 
 impl Check<'_> {
-    /// Read in any case, so that reports show it.
+    /// The agent options. They are read even if no agent is used, so that reports show them.
     pub(super) fn workload(&mut self, layer: &SessionLayer<'_>) -> Workload {
         let socket = self.one(SOCKET, Some(layer), endpoint);
         let hint = self.one("session.spiffe_hint", Some(layer), values::text);
         Workload { socket, hint }
     }
 
-    /// A place that is an agent; `key` is known to have a value.
+    /// The agent that the option `key` names; the option must have a value.
     pub(super) fn agent(
         &mut self,
         key: &str,
@@ -81,7 +81,7 @@ impl Check<'_> {
             };
         }
         let Setting::There(given) = self.layers.find(option(key), Some(layer)) else { return None };
-        let fault = Fault::new("needs the socket of a SPIFFE agent, which nothing names").hint(
+        let fault = Fault::new("names a SPIFFE agent, but no option gives the agent's socket").hint(
             "set `spiffe_socket` or the variable SPIFFE_ENDPOINT_SOCKET, such as to unix:///run/spire/agent/public/api.sock",
         );
         self.report_value(option(key), Some(layer), &given.last()?.origin, fault);

@@ -1,4 +1,4 @@
-//! Options as flags of a command line. Nothing else that a stage ships knows clap.
+//! Options as flags of a command line. No other code below the program depends on clap.
 
 use std::time::Duration;
 
@@ -7,38 +7,38 @@ use clap::ArgAction;
 use clap::ArgMatches;
 
 use super::layers::Arguments;
-use super::options::Kind;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::SELECTORS;
+use super::options::ValueKind;
 use super::values;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
-/// The flags of all options, for verbs that serve what settings say, or judge it.
+/// The flags of all options, for verbs that run or check whole settings.
 pub fn all() -> Vec<Arg> {
     SELECTORS.iter().chain(OPTIONS).map(argument).collect()
 }
 
-/// What else a verb does with settings. A flag that would change nothing is refused: whoever writes it expects something
-/// of it. Variables are not, for they are meant for more than one program.
+/// The set of flags that a verb has. A verb refuses a flag that would have no effect, because its user expects an
+/// effect. It ignores such variables, because a variable may be meant for other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    /// It asks a daemon for a session's credentials, or gets them itself.
+pub enum FlagSet {
+    /// For verbs that ask a daemon for a session's credentials, or obtain them from AWS.
     Credentials,
-    /// It asks a daemon how it is.
+    /// For verbs that ask a daemon for its status.
     Daemon,
-    /// It looks at certificates.
+    /// For verbs that show certificates.
     Certificates,
 }
 
-/// The flags for this use.
-pub fn of(purpose: Use) -> Vec<Arg> {
-    SELECTORS.iter().chain(OPTIONS).filter(|spec| purpose.needs(spec)).map(argument).collect()
+/// The flags of this set.
+pub fn of(flags: FlagSet) -> Vec<Arg> {
+    SELECTORS.iter().chain(OPTIONS).filter(|spec| flags.contains(spec)).map(argument).collect()
 }
 
-impl Use {
-    fn needs(self, spec: &OptionSpec) -> bool {
+impl FlagSet {
+    fn contains(self, spec: &OptionSpec) -> bool {
         let is_selector = SELECTORS.iter().any(|selector| selector.flag == spec.flag);
         let finds_daemon = ["runtime-directory", "socket-path"].contains(&spec.flag);
         is_selector
@@ -65,13 +65,13 @@ const OF_CERTIFICATES: [&str; 12] = [
     "spiffe-hint",
 ];
 
-/// The same for a command line beside which no variable holds.
+/// The flags of all options, with help for a command line that ignores variables.
 pub fn without_variables() -> Vec<Arg> {
     let alone = |spec: &OptionSpec| argument(spec).help(format!("{} [{}]", spec.doc, spec.fallback));
     SELECTORS.iter().chain(OPTIONS).map(alone).collect()
 }
 
-/// The flags that were given. A verb may leave out flags that it has no use for.
+/// The flags that were given. A verb need not have all flags.
 impl From<&ArgMatches> for Arguments {
     fn from(matches: &ArgMatches) -> Self {
         let mut arguments = Self::default();
@@ -84,18 +84,18 @@ impl From<&ArgMatches> for Arguments {
     }
 }
 
-/// What a verb's own flag says of a span of time, written as in settings.
+/// Parses the duration that a verb's own flag gives, in the form of settings.
 ///
 /// # Errors
-/// What is wrong with it, naming the flag.
+/// If `text` is not a duration. The message names the flag.
 pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
     values::span(text).map_err(|fault| of_flag(flag, fault.without(text)))
 }
 
-/// The same for a limit, which `none` lifts.
+/// Parses the time limit that a verb's own flag gives; `None` for no limit.
 ///
 /// # Errors
-/// What is wrong with it, naming the flag.
+/// If `text` is not a time limit. The message names the flag.
 pub fn limit(flag: &str, text: &str) -> Result<Option<Duration>, Failure> {
     values::timeout(text).map_err(|fault| of_flag(flag, fault.without(text)))
 }
@@ -106,7 +106,7 @@ fn of_flag(flag: &str, fault: values::Fault) -> Failure {
 
 fn argument(spec: &OptionSpec) -> Arg {
     let action = match spec.kind {
-        Kind::List(_) | Kind::Steps => ArgAction::Append,
+        ValueKind::List(_) | ValueKind::Steps => ArgAction::Append,
         _ => ArgAction::Set,
     };
     Arg::new(spec.flag)
@@ -114,7 +114,7 @@ fn argument(spec: &OptionSpec) -> Arg {
         .action(action)
         .num_args(1)
         .value_name(placeholder(spec.kind))
-        .allow_negative_numbers(matches!(spec.kind, Kind::Span | Kind::Limit))
+        .allow_negative_numbers(matches!(spec.kind, ValueKind::Span | ValueKind::Limit))
         .help(format!("{} [{}] [variable: {}]", spec.doc, spec.fallback, spec.variable))
         .help_heading(match spec.table() {
             "session" => "Session options",
@@ -122,14 +122,14 @@ fn argument(spec: &OptionSpec) -> Arg {
         })
 }
 
-fn placeholder(kind: Kind) -> &'static str {
+fn placeholder(kind: ValueKind) -> &'static str {
     match kind {
-        Kind::Text(placeholder) | Kind::List(placeholder) => placeholder,
-        Kind::Path => "PATH",
-        Kind::Place => "PATH|URI",
-        Kind::Switch => "true|false",
-        Kind::Span | Kind::Limit => "DURATION",
-        Kind::Steps => "ARN",
-        Kind::Table => "TABLE",
+        ValueKind::Text(placeholder) | ValueKind::List(placeholder) => placeholder,
+        ValueKind::Path => "PATH",
+        ValueKind::Place => "PATH|URI",
+        ValueKind::Switch => "true|false",
+        ValueKind::Span | ValueKind::Limit => "DURATION",
+        ValueKind::Steps => "ARN",
+        ValueKind::Table => "TABLE",
     }
 }

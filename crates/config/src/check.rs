@@ -1,18 +1,18 @@
-//! Turns what the layers give into [`Settings`], going on behind every mistake.
+//! Checks the values of all layers and turns them into [`Settings`]. Continues after each mistake.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::Log;
-use super::Reader;
-use super::Session;
+use super::Consumer;
+use super::LogSettings;
+use super::SessionSettings;
 use super::Settings;
 use super::UnixSocket;
 use super::environment::Environment;
 use super::file;
-use super::file::Given;
+use super::file::RawValue;
 use super::file::SYSTEM_FILE;
 use super::layers::Arguments;
 use super::layers::Layers;
@@ -37,24 +37,24 @@ use anchord_identity::Source;
 pub(super) fn settle(
     arguments: Arguments,
     environment: &Environment,
-    reader: Reader,
+    reader: Consumer,
 ) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
     let layers = Layers::read(arguments, environment, reader, &mut problems);
     settle_layers(&layers, reader, problems)
 }
 
-/// Checks what flags and variables say, without a file.
+/// Checks flags and variables, without a file.
 pub(super) fn settle_flags(
     arguments: Arguments,
     environment: &Environment,
-    reader: Reader,
+    reader: Consumer,
 ) -> Result<Settings, Problems> {
     let layers = Layers::without_file(arguments, environment);
     settle_layers(&layers, reader, Vec::new())
 }
 
-/// Checks what flags and variables say of a certificate and its key, without a file.
+/// Checks the flags and variables of a certificate and its key, without a file.
 pub(super) fn settle_source(
     arguments: Arguments,
     environment: &Environment,
@@ -62,7 +62,7 @@ pub(super) fn settle_source(
     let layers = Layers::without_file(arguments, environment);
     let mut check = Check {
         layers: &layers,
-        reader: Reader::Client,
+        reader: Consumer::Client,
         problems: Vec::new(),
         origins: Origins::default(),
         warnings: Vec::new(),
@@ -75,10 +75,10 @@ pub(super) fn settle_source(
     }
 }
 
-/// Checks what the layers give; `problems` are those of reading them.
+/// Checks the values of `layers`; `problems` are the mistakes that were found while reading them.
 pub(super) fn settle_layers(
     layers: &Layers<'_>,
-    reader: Reader,
+    reader: Consumer,
     problems: Vec<Notice>,
 ) -> Result<Settings, Problems> {
     let mut check = Check { layers, reader, problems, origins: Origins::default(), warnings: Vec::new() };
@@ -89,21 +89,22 @@ pub(super) fn settle_layers(
             Ok(Settings { origins: check.origins, warnings: check.warnings, ..settings })
         }
         (Some(problems), _) => Err(problems),
-        // Every `None` above has been reported; if one was not, say so instead of starting half-configured.
+        // Every `None` above should have been reported. If one was not, refuse the settings instead of starting with a
+        // part.
         (None, None) => Err(Problems::unexplained()),
     }
 }
 
 pub(super) struct Check<'a> {
     pub(super) layers: &'a Layers<'a>,
-    pub(super) reader: Reader,
+    pub(super) reader: Consumer,
     pub(super) problems: Vec<Notice>,
     pub(super) origins: Origins,
-    /// What is allowed and unwise.
+    /// Warnings about settings that are allowed but unwise.
     pub(super) warnings: Vec<Notice>,
 }
 
-type Scope<'s, 'l> = Option<&'s SessionLayer<'l>>;
+type SessionScope<'s, 'l> = Option<&'s SessionLayer<'l>>;
 
 impl<'a> Check<'a> {
     fn settings(&mut self) -> Option<Settings> {
@@ -123,11 +124,11 @@ impl<'a> Check<'a> {
         let upstream = self.upstream();
         let variant = upstream.as_ref().map(|upstream| upstream.variant).unwrap_or_default();
         let credentials_files = match self.reader {
-            Reader::Daemon => self.credentials_files(&names),
-            // A client writes none of them.
-            Reader::Client => Some(Vec::new()),
+            Consumer::Daemon => self.credentials_files(&names),
+            // A client writes no credentials files.
+            Consumer::Client => Some(Vec::new()),
         };
-        let sessions: Vec<Option<Session>> =
+        let sessions: Vec<Option<SessionSettings>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
         for session in sessions.iter().flatten() {
             self.warnings.extend(regions::doubts_of(session).into_iter().map(|(_, doubt)| doubt));
@@ -152,7 +153,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// What stood in a flag is not repeated, but for what may be the name of a session.
+    /// Reports a mistake. The message does not repeat the value of a flag, unless it may be a session's name.
     pub(super) fn report(&mut self, origin: Origin, mut fault: Fault) {
         if let Origin::Argument(flag) = origin {
             for text in self.layers.arguments.texts(flag) {
@@ -165,11 +166,12 @@ impl<'a> Check<'a> {
         self.problems.push(Notice { origin, what: fault.what.into(), hint: fault.hint });
     }
 
-    /// Reports what is wrong with a value. Flags and variables name the option themselves; a file's line does not.
+    /// Reports a mistake in a value. For a value of the file the message also names the option; the origin of other
+    /// values names it already.
     pub(super) fn report_value(
         &mut self,
         spec: &OptionSpec,
-        scope: Scope<'_, '_>,
+        scope: SessionScope<'_, '_>,
         origin: &Origin,
         fault: Fault,
     ) {
@@ -184,12 +186,12 @@ impl<'a> Check<'a> {
         self.report(origin.clone(), Fault { what: format!("{subject}{}", fault.what), hint: fault.hint });
     }
 
-    /// The values of an option that can be parsed; `None` in place of those that cannot.
+    /// Parses the values of an option; `None` for each that is invalid.
     fn parse_all<T>(
         &mut self,
         spec: &OptionSpec,
-        scope: Scope<'_, '_>,
-        given: &[Given],
+        scope: SessionScope<'_, '_>,
+        given: &[RawValue],
         parse: impl Fn(&str) -> Result<T, Fault>,
     ) -> Vec<Option<T>> {
         let mut parsed = Vec::new();
@@ -204,7 +206,7 @@ impl<'a> Check<'a> {
     pub(super) fn one<T>(
         &mut self,
         key: &str,
-        scope: Scope<'_, '_>,
+        scope: SessionScope<'_, '_>,
         parse: impl Fn(&str) -> Result<T, Fault>,
     ) -> Value<T> {
         let spec = option(key);
@@ -226,11 +228,11 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// An option with any number of values; `None` when one of them is broken.
+    /// An option with any number of values; `None` if one is invalid.
     pub(super) fn many<T>(
         &mut self,
         key: &str,
-        scope: Scope<'_, '_>,
+        scope: SessionScope<'_, '_>,
         parse: impl Fn(&str) -> Result<T, Fault>,
     ) -> Option<Vec<T>> {
         let spec = option(key);
@@ -246,8 +248,8 @@ impl<'a> Check<'a> {
         Some(parsed)
     }
 
-    /// An option that is a path, made absolute.
-    pub(super) fn path(&mut self, key: &str, scope: Scope<'_, '_>) -> Value<PathBuf> {
+    /// An option that is a path, as an absolute path.
+    pub(super) fn path(&mut self, key: &str, scope: SessionScope<'_, '_>) -> Value<PathBuf> {
         let spec = option(key);
         let given = match self.layers.find(spec, scope) {
             Setting::Absent => return self.absent(spec, scope),
@@ -271,12 +273,12 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Notes an option whose value may hold a secret as `shown`.
+    /// Notes an option whose value may contain a secret. Reports show `shown` instead.
     pub(super) fn note_secret(&mut self, key: &str, layer: &SessionLayer<'_>, shown: &str, origin: Origin) {
         self.origins.note(full_key(option(key), Some(layer)), quoted(shown), origin);
     }
 
-    /// Notes what a variable that is not ours gave to an option of a session.
+    /// Notes a session option whose value comes from a variable of other programs.
     pub(super) fn note_session_value(
         &mut self,
         key: &str,
@@ -291,16 +293,17 @@ impl<'a> Check<'a> {
         self.origins.note(key, quoted(&path.display().to_string()), origin);
     }
 
-    /// Reports show an option in its place even when nobody gave it; what a rule then gives is noted over it.
-    pub(super) fn absent<T>(&mut self, spec: &OptionSpec, scope: Scope<'_, '_>) -> Setting<T> {
+    /// Notes that an option is absent, so that reports show it in its place. A value that a rule gives later replaces
+    /// the note.
+    pub(super) fn absent<T>(&mut self, spec: &OptionSpec, scope: SessionScope<'_, '_>) -> Setting<T> {
         if spec.fallback != Fallback::Required {
             self.origins.note(full_key(spec, scope), NONE, Origin::Default);
         }
         Setting::Absent
     }
 
-    /// Notes the value that a rule gave to an option nobody set.
-    pub(super) fn note_default(&mut self, key: &str, scope: Scope<'_, '_>, value: &str) {
+    /// Notes the value that a rule gives to an absent option.
+    pub(super) fn note_default(&mut self, key: &str, scope: SessionScope<'_, '_>, value: &str) {
         self.origins.note(full_key(option(key), scope), value, Origin::Default);
     }
 
@@ -330,7 +333,7 @@ impl<'a> Check<'a> {
             (PathBuf::from(format!("/run/user/{}/anchord", environment.uid())), Origin::Default)
         };
         let known = origin != Origin::Default || environment.uid() == 0;
-        if self.reader == Reader::Daemon && !known && self.needs_a_place() {
+        if self.reader == Consumer::Daemon && !known && self.needs_a_place() {
             let fault = Fault::new("there is no runtime directory for the socket and the bearer files").hint(
                 "set `runtime_directory`, --runtime-directory or ANCHORD_RUNTIME_DIRECTORY, or turn both off; \
                  systemd sets RUNTIME_DIRECTORY for `RuntimeDirectory=anchord`",
@@ -354,10 +357,10 @@ impl<'a> Check<'a> {
         })
     }
 
-    fn log(&mut self) -> Option<Log> {
+    fn log(&mut self) -> Option<LogSettings> {
         let level = self.one("log.level", None, values::level);
         let format = self.one("log.format", None, values::format);
-        Some(Log { level: level.required()?, format: format.required()? })
+        Some(LogSettings { level: level.required()?, format: format.required()? })
     }
 
     fn listen(&mut self) -> Option<Vec<SocketAddr>> {
@@ -378,7 +381,7 @@ impl<'a> Check<'a> {
         Some(addresses)
     }
 
-    /// A front end over HTTP needs an address.
+    /// Checks that front ends over HTTP have an address.
     fn check_listen(&mut self, listen: Option<&[SocketAddr]>, imds: bool, container: bool) {
         if !(imds || container) || listen.is_none_or(|addresses| !addresses.is_empty()) {
             return;
@@ -390,7 +393,7 @@ impl<'a> Check<'a> {
         self.report(origin, fault);
     }
 
-    /// The session that IMDS serves; absent when it is disabled.
+    /// The session that IMDS serves; absent if IMDS is disabled.
     fn imds(&mut self, names: &[&str]) -> Setting<String> {
         let enabled = self.one("imds.enabled", None, values::switch);
         let session = self.session_named("imds.session", names);
@@ -399,29 +402,30 @@ impl<'a> Check<'a> {
             Some(false) => return Setting::Absent,
             None => return Setting::Reported,
         }
-        // A client does not serve IMDS, so it need not know.
-        if self.reader == Reader::Client {
+        // A client does not serve IMDS, so it does not need the session.
+        if self.reader == Consumer::Client {
             return session;
         }
         if let (Setting::Absent, several @ [_, _, ..]) = (&session, names) {
-            let fault = Fault::new(format!("IMDS serves one session, and there are {}", several.join(", ")))
-                .hint("set `session` or `enabled = false` in [imds]");
+            let fault =
+                Fault::new(format!("IMDS serves one session, but there are several: {}", several.join(", ")))
+                    .hint("set `session` or `enabled = false` in [imds]");
             self.report(self.file_origin(), fault);
             return Setting::Reported;
         }
         session
     }
 
-    /// IMDS clients take no credentials without a session token.
-    fn check_imds_session(&mut self, imds: &Setting<String>, sessions: &[Option<Session>]) {
+    /// IMDS clients reject credentials without a session token.
+    fn check_imds_session(&mut self, imds: &Setting<String>, sessions: &[Option<SessionSettings>]) {
         let Setting::There(imds) = imds else { return };
         if let Some(session) = sessions.iter().flatten().find(|session| session.name == *imds)
             && !session.has_session_token()
-            && self.reader == Reader::Daemon
+            && self.reader == Consumer::Daemon
         {
             let name = &session.name;
             let fault = Fault::new(format!(
-                "IMDS would serve session {name}, and its keys have no session token"
+                "IMDS would serve session {name}, but its keys have no session token"
             ))
             .hint("set `get_session_token = true` or `assume_role` for it, or `enabled = false` in [imds]");
             let origin = self.origins.of(&format!("session.{name}.get_session_token")).cloned();
@@ -429,12 +433,12 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The session that a front end names, else the only one.
+    /// The session that a front end's option names, or else the only one.
     fn session_named(&mut self, key: &str, names: &[&str]) -> Setting<String> {
         match self.one(key, None, values::text) {
             Setting::There((name, _)) if names.contains(&name.as_str()) => Setting::There(name),
             Setting::There((_, _)) if self.layers.file.incomplete => Setting::Reported,
-            // That there are no sessions at all has been said.
+            // The missing session itself has been reported.
             Setting::There((_, _)) if names.is_empty() && self.sessions_are_needed() => Setting::Reported,
             Setting::There((name, origin)) => {
                 let fault = no_session(&name, names);
@@ -467,8 +471,9 @@ impl<'a> Check<'a> {
         };
         let length = path.as_os_str().len();
         if length > LONGEST_SOCKET_PATH {
-            let fault = Fault::new(format!("the socket's path is {length} bytes long"))
-                .hint(format!("the kernel allows {LONGEST_SOCKET_PATH}; set a shorter `path` in [socket]"));
+            let fault = Fault::new(format!("the socket's path is {length} bytes long")).hint(format!(
+                "the kernel allows at most {LONGEST_SOCKET_PATH}; set a shorter `path` in [socket]"
+            ));
             self.report(origin, fault);
             return None;
         }
@@ -476,7 +481,7 @@ impl<'a> Check<'a> {
         Some(enabled.required()?.then_some(UnixSocket { path, mode }))
     }
 
-    /// The file as a whole, for what is missing in it.
+    /// The origin of mistakes in the file as a whole, such as a missing option.
     pub(super) fn file_origin(&self) -> Origin {
         match &self.layers.file.path {
             Some(_) => Origin::File { path: self.layers.file.shown.clone(), line: 0 },
@@ -484,18 +489,18 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The path that a hint tells people to write to.
+    /// The path of the file that hints name.
     pub(super) fn file_to_write(&self) -> String {
         match &self.layers.file.path {
             Some(_) => self.layers.file.shown.clone(),
-            // Only root writes to the system's.
+            // Only root can write to the host's file.
             None if self.layers.environment.uid() == 0 => SYSTEM_FILE.into(),
             None => file::first_place(self.layers.environment).display().to_string(),
         }
     }
 
     pub(super) fn sessions_are_needed(&self) -> bool {
-        self.reader == Reader::Daemon
+        self.reader == Consumer::Daemon
     }
 
     fn picked(&mut self) -> Value<String> {
@@ -508,7 +513,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// How a name that no session has is answered.
+/// The message for a name that no session has.
 pub(super) fn no_session(name: &str, names: &[&str]) -> Fault {
     let fault = Fault::new(format!("{} is not the name of a session", echo(name)));
     match values::nearest(name, names.iter().copied()) {
@@ -518,7 +523,7 @@ pub(super) fn no_session(name: &str, names: &[&str]) -> Fault {
     }
 }
 
-fn full_key(spec: &OptionSpec, scope: Scope<'_, '_>) -> String {
+fn full_key(spec: &OptionSpec, scope: SessionScope<'_, '_>) -> String {
     match scope {
         Some(session) => format!("session.{}.{}", session.name, spec.name()),
         None => spec.key.into(),
@@ -530,8 +535,8 @@ pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// How reports show that there is no value.
+/// What reports show for an option without a value.
 pub(super) const NONE: &str = "(none)";
 
-/// `sun_path` holds 108 bytes, the last of which is a zero.
+/// `sun_path` (unix(7)) has 108 bytes; the last is a NUL.
 const LONGEST_SOCKET_PATH: usize = 107;

@@ -1,4 +1,4 @@
-//! `[credentials_file.NAME]`: which profiles of which shared credentials files the daemon writes.
+//! Checks `[credentials_file.NAME]`: the profiles of shared credentials files that the daemon writes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::CredentialsFile;
 use super::check::Check;
 use super::environment::Environment;
 use super::file::FileTable;
-use super::file::Given;
+use super::file::RawValue;
 use super::setting::Setting;
 use super::values;
 use super::values::Fault;
@@ -16,7 +16,7 @@ use anchord_core::notice::Origin;
 use anchord_core::profile::Profile;
 
 impl Check<'_> {
-    /// All tables; `None` when something is wrong with one.
+    /// Checks all tables; `None` after a mistake in one.
     pub(super) fn credentials_files(&mut self, sessions: &[&str]) -> Option<Vec<CredentialsFile>> {
         let layers = self.layers;
         let mut files = Vec::new();
@@ -49,7 +49,7 @@ impl Check<'_> {
             None => shared_credentials_file(None, self.layers.environment),
         };
         let Some(path) = path else {
-            let what = format!("{}: there is no home for a credentials file", place(table));
+            let what = format!("{}: `path` is not set, and HOME is not set either", place(table));
             self.report(origin, Fault::new(what).hint("set `path`"));
             return None;
         };
@@ -74,7 +74,8 @@ impl Check<'_> {
                 return None;
             }
             (None, _) => {
-                let what = format!("{}: it takes one session, and there are several or none", place(table));
+                let what =
+                    format!("{}: `session` is not set, and there is not exactly one session", place(table));
                 self.report(origin, Fault::new(what).hint("set `session`"));
                 return None;
             }
@@ -89,7 +90,7 @@ impl Check<'_> {
         Some(CredentialsFile { name: table.name.clone(), path, profile, session })
     }
 
-    fn text_of(&mut self, table: &FileTable, key: &str) -> Setting<Given> {
+    fn text_of(&mut self, table: &FileTable, key: &str) -> Setting<RawValue> {
         let given = match table.table.values.get(key) {
             None | Some(Setting::Absent) => return Setting::Absent,
             Some(Setting::Reported) => return Setting::Reported,
@@ -115,8 +116,8 @@ fn place(table: &FileTable) -> String {
     format!("[credentials_file.{}]", table.name)
 }
 
-/// The shared credentials file that SDKs would read with `given` in AWS_SHARED_CREDENTIALS_FILE, or else with what the
-/// environment has there; `None` where there is no home to look in.
+/// The shared credentials file that SDKs read with `given` in AWS_SHARED_CREDENTIALS_FILE, or else with the variable's
+/// value in `environment`. `None` if the path depends on HOME and HOME is not set.
 pub fn shared_credentials_file(given: Option<&str>, environment: &Environment) -> Option<PathBuf> {
     let home = environment.get("HOME").map(Path::new);
     let path = match (given.or_else(|| environment.get("AWS_SHARED_CREDENTIALS_FILE")), home) {

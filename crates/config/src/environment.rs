@@ -1,4 +1,4 @@
-//! What the process was started with: variables, current folder, user.
+//! The environment of the process: variables, current folder, user, host.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// A copy of the environment, taken once in `main` and handed down, so that nothing below reads globals and
-/// tests can bring their own.
+/// A copy of the environment. `main` takes it once and passes it on, so that other code reads no globals and tests can
+/// pass their own.
 #[derive(Clone)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
@@ -21,19 +21,20 @@ impl Environment {
     /// Copies the environment of this process.
     pub fn capture() -> Self {
         let environment = Self::copy_of(Self::inherited());
-        // Without a current folder (it was removed) relative paths stay relative and fail where they are used.
+        // If the current folder was removed, relative paths stay relative and fail when they are used.
         let current_dir = std::env::current_dir().unwrap_or_default();
         let uid = rustix::process::geteuid().as_raw();
         environment.with_current_dir(current_dir).with_uid(uid).with_host(this_host())
     }
 
-    /// All variables of this process as they are, for programs that it starts.
+    /// All variables of this process, unchanged, for programs that it starts.
     pub fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
         #[expect(clippy::disallowed_methods, reason = "this is the one reader of the process's variables")]
         std::env::vars_os()
     }
 
-    /// Values that are not text are remembered by name only: one of ours is a mistake to report.
+    /// Copies variables. Of values that are not UTF-8 only the names are kept: if a name is ours, that is a mistake to
+    /// report.
     pub(super) fn copy_of(pairs: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut environment = Self::from_iter(std::iter::empty::<(String, String)>());
         for (name, value) in pairs {
@@ -46,28 +47,28 @@ impl Environment {
         environment
     }
 
-    /// The folder that relative paths of flags and variables start at.
+    /// Replaces the current folder, to which relative paths of flags and variables are relative.
     #[must_use]
     pub fn with_current_dir(mut self, current_dir: impl Into<PathBuf>) -> Self {
         self.current_dir = current_dir.into();
         self
     }
 
-    /// The effective user.
+    /// Replaces the effective user id.
     #[must_use]
     pub fn with_uid(mut self, uid: u32) -> Self {
         self.uid = uid;
         self
     }
 
-    /// What tells this host from others.
+    /// Replaces the host's identification.
     #[must_use]
     pub fn with_host(mut self, host: impl Into<String>) -> Self {
         self.host = host.into();
         self
     }
 
-    /// The same without the variables that are `unwanted`.
+    /// Removes the variables that are `unwanted`.
     #[must_use]
     pub fn without(mut self, unwanted: impl Fn(&str) -> bool) -> Self {
         self.variables.retain(|name, _| !unwanted(name));
@@ -75,12 +76,12 @@ impl Environment {
         self
     }
 
-    /// A variable's value. Empty means unset, as everywhere in Unix tools that mean well.
+    /// A variable's value. An empty variable counts as unset, as in many Unix tools.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Why [`Self::get`] has nothing. Completes "the variable `NAME` …".
+    /// Why [`Self::get`] returns nothing. Completes the sentence "the variable `NAME` …".
     pub fn lack(&self, name: &str) -> &'static str {
         match self.variables.get(name) {
             Some(_) => "is empty",
@@ -89,17 +90,17 @@ impl Environment {
         }
     }
 
-    /// The folder that relative paths of flags and variables start at.
+    /// The current folder, to which relative paths of flags and variables are relative.
     pub fn current_dir(&self) -> &Path {
         &self.current_dir
     }
 
-    /// The effective user.
+    /// The effective user id.
     pub fn uid(&self) -> u32 {
         self.uid
     }
 
-    /// What tells this host from others that have the same folders, such as a shared home.
+    /// Identifies this host among hosts that share folders, such as a home.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -115,19 +116,22 @@ impl Environment {
     }
 }
 
-/// The machine's id and the host's name. Machines that were made from one image may have one id (machine-id(5)), and hosts
-/// one name. A container without an id has the id of its kernel's boot instead, and usually a name of its own.
+/// The machine's id and the host's name. Both are needed: machines that are copies of one image may have the same id
+/// (machine-id(5)), and hosts may have the same name. A container without a machine id has the kernel's boot id
+/// instead, and usually its own host name.
 fn this_host() -> String {
-    let read = |path: &&str| {
-        let text = fs_err::read_to_string(path).unwrap_or_default();
-        Some(text.trim().to_owned()).filter(|text| !text.is_empty() && text != "uninitialized")
-    };
     let ids = ["/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"];
-    let id = ids.iter().find_map(read).unwrap_or_default();
-    format!("{id} {}", read(&"/proc/sys/kernel/hostname").unwrap_or_default())
+    let id = ids.into_iter().find_map(identifying_text).unwrap_or_default();
+    format!("{id} {}", identifying_text("/proc/sys/kernel/hostname").unwrap_or_default())
 }
 
-/// An environment of these variables for user 65534 in `/`, on no host in particular.
+/// The text of the file, unless it is empty or `uninitialized`, as machine-id(5) has it before the first boot.
+fn identifying_text(path: &str) -> Option<String> {
+    let text = fs_err::read_to_string(path).unwrap_or_default();
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty() && text != "uninitialized")
+}
+
+/// An environment with these variables, for user 65534 in `/`, without a host.
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let variables = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
@@ -135,7 +139,7 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Environment {
     }
 }
 
-/// Names only: values may be anybody's passwords.
+/// Shows only the names of variables, because values may be passwords.
 impl fmt::Debug for Environment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

@@ -1,11 +1,13 @@
-//! What decides which credentials a session gives, by option, in a form that a caller and a daemon can compare.
+//! Digests of the options that decide which credentials a session gives, so that a caller and a daemon can compare
+//! them.
 //!
-//! A caller that asks a daemon sends what it said itself of the session: flags, variables, a settings file of its own.
-//! The daemon compares each option with its own settled value, so that `60m` equals `1h`, and names those that differ.
-//! What only `/etc/anchord` says is the daemon's business, so an edit that is not loaded yet breaks no client.
+//! A caller that asks a daemon sends the options that it gives itself: by flags, variables, or its own settings file.
+//! The daemon compares each with its own parsed value, so `60m` equals `1h`, and names the options that differ. The
+//! caller does not send options that only `/etc/anchord` gives. So an edit there that the daemon has not loaded breaks
+//! no client.
 //!
-//! A digest of a short text can be undone by guessing. So no secret takes part: no passphrase, no PIN, no secret key. An
-//! external id does not either: it decides whether a role is given, not which.
+//! Guessing can undo a digest of a short text. So no secret is part of a digest: no passphrase, no PIN, no secret key.
+//! An external id is not part either: it decides whether AWS gives a role, not which role.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -13,9 +15,9 @@ use std::path::PathBuf;
 
 use super::AccessKeySource;
 use super::CertificateSource;
-use super::Session;
+use super::CredentialSource;
+use super::SessionSettings;
 use super::Settings;
-use super::Source;
 use super::file::SYSTEM_CONFIGURATION;
 use anchord_aws::access_keys::AccessKeys;
 use anchord_aws::upstream::AssumeRole;
@@ -37,24 +39,25 @@ pub struct Fact {
     pub digest: u64,
 }
 
-/// Options that a session of the caller's own decides even where it does not have them: without `assume_role` it means
-/// the certificate's role and no further one.
+/// Options that have a meaning even if the caller's own session leaves them out: without `assume_role` it means the
+/// certificate's role and no further role.
 const DECIDED_BY_ABSENCE: [&str; 2] = ["assume_role", "get_session_token"];
 
 impl Settings {
-    /// Whether the settings file is the host's, and not one of the caller's own.
+    /// Whether the settings file is the host's, and not the caller's own.
     pub fn file_is_the_systems(&self) -> bool {
         self.file.as_ref().is_some_and(|file| file.starts_with(SYSTEM_CONFIGURATION))
     }
 
-    /// What the caller itself said of the session that is meant.
+    /// The options that the caller itself gives for the selected session.
     pub fn stated(&self) -> Vec<Fact> {
         let of_part = || self.partial.as_ref().map(|partial| partial.stated.clone()).unwrap_or_default();
         self.the_session().map_or_else(of_part, |session| self.stated_of(session))
     }
 
-    /// The same, and beside each path the one without symbolic links where that is another: a daemon need know a file by one
-    /// of them only. Looks into the folders, and so waits as long as their file system does.
+    /// The same, and for each path also the path with the symbolic links of its folder resolved, if it differs. A
+    /// daemon then needs to know a file by only one of its paths. Blocks while the folders' file system does not
+    /// respond.
     pub fn stated_by_any_path(&self) -> Vec<Fact> {
         let mut stated = self.stated();
         let others = self.the_session().map(|session| self.stated_of(&without_links(session)));
@@ -66,13 +69,13 @@ impl Settings {
         stated
     }
 
-    fn stated_of(&self, session: &Session) -> Vec<Fact> {
+    fn stated_of(&self, session: &SessionSettings) -> Vec<Fact> {
         let is_own = !self.file_is_the_systems();
         let is_stated = |fact: &Fact| {
             let key = format!("session.{}.{}", session.name, fact.option);
             match self.origins.of(&key) {
                 Some(Origin::Argument(_)) => true,
-                // Others, such as SPIFFE_ENDPOINT_SOCKET, were not set for anchord.
+                // Other variables, such as SPIFFE_ENDPOINT_SOCKET, were not set for anchord.
                 Some(Origin::Variable(name)) => name.starts_with("ANCHORD_"),
                 Some(Origin::File { .. }) => is_own,
                 Some(Origin::Default) | None => is_own && DECIDED_BY_ABSENCE.contains(&fact.option),
@@ -82,31 +85,32 @@ impl Settings {
     }
 }
 
-/// All that decides which credentials the session gives, as a daemon knows it. Options without a value are not among them.
+/// The options that decide which credentials the session gives, as a daemon compares them. Options without a value are
+/// left out.
 ///
-/// A certificate that this process was handed is there twice: by its name, such as `env:LEAF`, for clients that were not
-/// handed it, and by its leaf, for those that have one of that name themselves.
-pub fn facts(session: &Session) -> Vec<Fact> {
+/// A certificate from a variable, a credential or a pipe is listed twice: by its name, such as `env:LEAF`, for clients
+/// that do not have it, and by its leaf, for clients that have a certificate of this name themselves.
+pub fn facts(session: &SessionSettings) -> Vec<Fact> {
     gathered(session, Facts { facts: Vec::new(), is_callers: false })
 }
 
-/// The same as a caller says it: a certificate that it was handed by the leaf alone.
-pub(super) fn facts_of_caller(session: &Session) -> Vec<Fact> {
+/// The same as a caller sends it: a certificate from a variable, a credential or a pipe is listed by its leaf only.
+pub(super) fn facts_of_caller(session: &SessionSettings) -> Vec<Fact> {
     gathered(session, Facts { facts: Vec::new(), is_callers: true })
 }
 
-fn gathered(session: &Session, mut facts: Facts) -> Vec<Fact> {
-    // Named one by one, so that a new setting cannot be forgotten. Where clients use the credentials changes nothing,
-    // and neither does which of AWS's own endpoints is asked.
-    let Session { name: _, source, chain, region: _, sts, variant: _ } = session;
+fn gathered(session: &SessionSettings, mut facts: Facts) -> Vec<Fact> {
+    // All fields are listed, so that a new one cannot be forgotten. The Region in which clients use the credentials
+    // changes nothing, and neither does the variant of AWS's endpoints.
+    let SessionSettings { name: _, source, chain, region: _, sts, variant: _ } = session;
     facts.add("duration", session.duration().as_secs());
-    // Without a chain a certificate's session does not ask STS.
-    if !chain.is_empty() || matches!(source, Source::AccessKeys(_)) {
+    // A session of a certificate calls STS only for its chain.
+    if !chain.is_empty() || matches!(source, CredentialSource::AccessKeys(_)) {
         facts.add_sts(sts);
     }
     match source {
-        Source::RolesAnywhere(source) => facts.add_certificate_source(source),
-        Source::AccessKeys(AccessKeySource { keys, get_session_token, duration: _ }) => {
+        CredentialSource::RolesAnywhere(source) => facts.add_certificate_source(source),
+        CredentialSource::AccessKeys(AccessKeySource { keys, get_session_token, duration: _ }) => {
             facts.add("source", "access-keys");
             facts.add("get_session_token", get_session_token);
             let place = keys.path().map(text_of).unwrap_or_else(|| keys.fact());
@@ -122,7 +126,7 @@ fn gathered(session: &Session, mut facts: Facts) -> Vec<Fact> {
 
 struct Facts {
     facts: Vec<Fact>,
-    /// Whether a caller says them.
+    /// Whether a caller sends them.
     is_callers: bool,
 }
 
@@ -195,7 +199,7 @@ impl Facts {
         if leaf.is_none() || !self.is_callers {
             self.add_place("certificate", certificate);
         }
-        // Callers say something even where they were handed nothing usable. No daemon has that.
+        // A caller sends a fact even if its certificate is unusable. No daemon has the same fact, so the two differ.
         if let Some(leaf) = leaf.filter(|leaf| self.is_callers || !leaf.is_empty()) {
             self.add("certificate", format!("handed leaf {leaf}"));
         }
@@ -222,7 +226,7 @@ impl Facts {
         match place {
             Locator::File(path) => self.add_path(option, Some(path)),
             Locator::Input(handed) => self.add(option, handed.spelled()),
-            // Shown without its PIN.
+            // Its text has no PIN.
             Locator::Token(uri) => self.add(option, uri),
             Locator::Tpm(handle) => self.add(option, format!("tpm:{handle:#010x}")),
             Locator::Agent(agent) => {
@@ -237,7 +241,7 @@ impl Facts {
     }
 }
 
-/// No value holds the bytes that end one here, so no two steps look alike.
+/// The bytes that end values and steps occur in no value, so different steps have different texts.
 fn text_of_step(step: &AssumeRole) -> Vec<u8> {
     let AssumeRole {
         role,
@@ -262,17 +266,17 @@ fn text_of_step(step: &AssumeRole) -> Vec<u8> {
     text
 }
 
-/// `a/./b` as `a/b`.
+/// A path without `.` components: `a/./b` as `a/b`.
 fn text_of(path: &Path) -> Vec<u8> {
     path.components().collect::<PathBuf>().as_os_str().as_encoded_bytes().to_vec()
 }
 
-/// The session with the folders of its files as they are without symbolic links. The files themselves stay links, which
-/// tools that renew certificates turn to others.
-fn without_links(session: &Session) -> Session {
+/// The session with the symbolic links of its files' folders resolved. A file itself may stay a link, because tools
+/// that renew certificates change its target.
+fn without_links(session: &SessionSettings) -> SessionSettings {
     let mut session = session.clone();
     match &mut session.source {
-        Source::RolesAnywhere(source) => {
+        CredentialSource::RolesAnywhere(source) => {
             let identity = &mut source.identity;
             let places = [
                 Some(&mut identity.certificate),
@@ -289,7 +293,7 @@ fn without_links(session: &Session) -> Session {
                 }
             }
         }
-        Source::AccessKeys(source) => {
+        CredentialSource::AccessKeys(source) => {
             if let Some(other) = source.keys.path().and_then(in_folder_without_links) {
                 source.keys = AccessKeys::file(other);
             }

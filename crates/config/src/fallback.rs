@@ -1,4 +1,4 @@
-//! The second endpoint of a session, and whether its parts agree with each other and with the first.
+//! Checks the options of a session's second endpoint, against each other and against the first endpoint.
 
 use super::check::Check;
 use super::layers::SessionLayer;
@@ -15,7 +15,7 @@ const TRUST_ANCHOR: &str = "session.fallback_trust_anchor_arn";
 const PROFILE: &str = "session.fallback_profile_arn";
 const ENDPOINT: &str = "session.fallback_endpoint";
 
-/// What a session says of its second endpoint.
+/// A session's second endpoint.
 pub(super) struct SecondEndpoint {
     trust_anchor: TrustAnchorArn,
     profile: ProfileArn,
@@ -23,7 +23,7 @@ pub(super) struct SecondEndpoint {
 }
 
 impl SecondEndpoint {
-    /// What is asked there: the same as of the `first` endpoint.
+    /// The call to make there: as the call to the `first` endpoint, with this trust anchor and profile.
     pub(super) fn call(self, first: &CreateSession) -> CreateSession {
         let Self { trust_anchor, profile, endpoint } = self;
         CreateSession { region: trust_anchor.region(), trust_anchor, profile, endpoint, ..first.clone() }
@@ -31,7 +31,7 @@ impl SecondEndpoint {
 }
 
 impl Check<'_> {
-    /// `Some(None)` when there is none, `None` when something is wrong with it.
+    /// `Some(None)` if there is no second endpoint, `None` after a mistake.
     pub(super) fn fallback(
         &mut self,
         layer: &SessionLayer<'_>,
@@ -52,21 +52,26 @@ impl Check<'_> {
         Some(pair.map(|(trust_anchor, profile)| SecondEndpoint { trust_anchor, profile, endpoint }))
     }
 
-    /// Whoever gives one of its options means all of it.
+    /// If one of its options is given, the required ones must be given too.
     fn check_fallback_is_whole(&mut self, layer: &SessionLayer<'_>) {
         let find = |key: &str| self.layers.find(option(key), Some(layer));
-        let given = [TRUST_ANCHOR, PROFILE, ENDPOINT].into_iter().find_map(|key| match find(key) {
-            Setting::There(values) => values.last().map(|value| value.origin.clone()),
-            Setting::Absent | Setting::Reported => None,
-        });
-        let is_lacking = |key: &&str| matches!(find(key), Setting::Absent);
-        let lacking: Vec<_> = [TRUST_ANCHOR, PROFILE].into_iter().filter(is_lacking).collect();
+        let mut given = None;
+        for key in [ENDPOINT, PROFILE, TRUST_ANCHOR] {
+            if let Setting::There(values) = find(key) {
+                given = values.last().map(|value| value.origin.clone()).or(given);
+            }
+        }
+        let mut lacking = Vec::new();
+        for key in [TRUST_ANCHOR, PROFILE] {
+            if matches!(find(key), Setting::Absent) {
+                lacking.push(format!("`{}`", option(key).name()));
+            }
+        }
         let Some(origin) = given.filter(|_| !lacking.is_empty() && !self.layers.file.incomplete) else {
             return;
         };
-        let lacking: Vec<_> = lacking.iter().map(|key| format!("`{}`", option(key).name())).collect();
         let fault = Fault::new(format!("session `{}` lacks {}", layer.name, lacking.join(", ")))
-            .hint("a second endpoint is a trust anchor and a profile; give both, or nothing that begins with `fallback_`");
+            .hint("a second endpoint needs a trust anchor and a profile; give both, or no option that begins with `fallback_`");
         self.report(origin, fault);
     }
 
@@ -81,11 +86,11 @@ impl Check<'_> {
         let Some(first) = first.get() else { return };
         if fallback == first {
             let fault = Fault::new("the fallback trust anchor is the session's own")
-                .hint("name one of another Region, or give nothing that begins with `fallback_`");
+                .hint("name one of another Region, or give no option that begins with `fallback_`");
             self.report(origin.clone(), fault);
         } else if partition != first.partition() {
             let fault =
-                Fault::new("the fallback trust anchor and the trust anchor must share their partition")
+                Fault::new("the fallback trust anchor and the trust anchor must be in the same partition")
                     .hint(format!("the fallback's is {partition}, the first's {}", first.partition()));
             self.report(origin.clone(), fault);
         }

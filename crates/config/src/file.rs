@@ -1,7 +1,9 @@
-//! The TOML file: finds it, reads it, and lists what it gives, with lines.
+//! Finds the TOML file, reads it, and lists its values with their lines.
 //!
-//! Reading goes on behind every mistake. Messages name keys and types; they never repeat a line of the file,
-//! which may hold a secret that somebody put there by accident.
+//! Reading continues after each mistake. Messages name keys and types. They never repeat a line of the file, because it
+//! may contain a misplaced secret.
+
+mod location;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -13,13 +15,20 @@ use toml::de::DeString;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
-use super::Reader;
+pub(super) use location::SYSTEM_CONFIGURATION;
+pub(super) use location::SYSTEM_FILE;
+use location::candidates;
+pub(super) use location::first_place;
+use location::is_absent;
+pub(super) use location::is_the_systems;
+
+use super::Consumer;
 use super::environment::Environment;
 use super::options::CREDENTIALS_FILE_KEYS;
-use super::options::Kind;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::STEP_OPTIONS;
+use super::options::ValueKind;
 use super::setting::Setting;
 use super::values;
 use super::values::Fault;
@@ -31,66 +40,66 @@ use anchord_core::notice::Notice;
 use anchord_core::notice::Origin;
 use anchord_core::text::Text;
 
-/// A value as text, and where it came from.
+/// A value as text, before it is parsed, and its origin.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
+pub(super) struct RawValue {
     pub(super) text: String,
     pub(super) origin: Origin,
 }
 
-/// What a table gives, by the option's key. What it does not give is absent from the map.
-pub(super) type Values = BTreeMap<&'static str, Setting<Vec<Given>>>;
+/// The values of a table, by the option's key. Options without a value are absent from the map.
+pub(super) type Values = BTreeMap<&'static str, Setting<Vec<RawValue>>>;
 
-/// A `[session.NAME]`.
+/// The table `[session.NAME]`.
 #[derive(Debug)]
 pub(super) struct FileSession {
     pub(super) name: String,
     pub(super) line: usize,
     pub(super) values: Values,
-    /// Its `[[session.NAME.assume_role]]`, in order.
+    /// Its `[[session.NAME.assume_role]]` tables, in order.
     pub(super) steps: Vec<FileStep>,
 }
 
-/// A `[[session.NAME.assume_role]]`.
+/// One table `[[session.NAME.assume_role]]`.
 #[derive(Clone, Debug)]
 pub(super) struct FileStep {
     pub(super) line: usize,
     pub(super) values: Values,
 }
 
-/// A `[credentials_file.NAME]`.
+/// The table `[credentials_file.NAME]`.
 #[derive(Debug)]
 pub(super) struct FileTable {
     pub(super) name: String,
     pub(super) table: FileStep,
 }
 
-/// What a file gives.
+/// The values of the file.
 #[derive(Debug, Default)]
 pub(super) struct FileLayer {
     /// The path as it was given, for messages.
     pub(super) shown: String,
-    /// The absolute path; `None` when there is no file.
+    /// The absolute path; `None` if there is no file.
     pub(super) path: Option<PathBuf>,
-    /// How it was chosen.
+    /// The origin of the path.
     pub(super) chosen_by: Option<Origin>,
     pub(super) values: Values,
     /// In the order of the file.
     pub(super) sessions: Vec<FileSession>,
     /// In the order of the file.
     pub(super) credentials_files: Vec<FileTable>,
-    /// Whether parts could not be read, so that nothing may be called missing.
+    /// Whether some parts could not be read. Then no option may be reported as missing.
     pub(super) incomplete: bool,
-    /// The host's file, where a client goes on without it because its user may not read it.
+    /// The host's file, if its permissions keep this user out and the client continues without it.
     pub(super) unread: Option<PathBuf>,
 }
 
-/// Finds and reads the file; no file is not a mistake unless one was named. A client does without a host's file that is
-/// closed to its user, for the daemon has read it.
+/// Finds and reads the file. A missing file is a mistake only if a flag or variable names it. A client continues
+/// without the host's file if its user may not read it, because the daemon has read it.
 pub(super) fn read(
-    named: Option<&Given>,
+    named: Option<&RawValue>,
     environment: &Environment,
-    reader: Reader,
+    reader: Consumer,
     problems: &mut Vec<Notice>,
 ) -> FileLayer {
     let mut unread = None;
@@ -112,11 +121,11 @@ pub(super) fn read(
                 continue;
             }
             Err(fault) => {
-                let hint = fault.hint(&path).unwrap_or_else(|| "name a file that this user may read".into());
+                let hint = fault.hint(&path).unwrap_or_else(|| "name a file that this user can read".into());
                 problems.push(Notice {
                     origin: chosen_by.clone(),
                     what: format!("cannot read {}: {fault}", echo(&shown)).into(),
-                    hint: Some(hint.into()),
+                    hint: Some(hint),
                 });
                 FileLayer { shown, incomplete: true, ..FileLayer::default() }
             }
@@ -128,58 +137,16 @@ pub(super) fn read(
     FileLayer { unread, ..FileLayer::default() }
 }
 
-fn may_be_left_out(reader: Reader, path: &Path, error: &std::io::Error) -> bool {
-    reader == Reader::Client
+fn may_be_left_out(reader: Consumer, path: &Path, error: &std::io::Error) -> bool {
+    reader == Consumer::Client
         && path.starts_with(SYSTEM_CONFIGURATION)
         && error.kind() == std::io::ErrorKind::PermissionDenied
 }
 
-/// Whether the file that would be read is the host's, and not one of the caller's own; also where it cannot be read.
-pub(super) fn is_the_systems(named: Option<&Given>, environment: &Environment) -> bool {
-    let candidates = candidates(named, environment).into_iter();
-    let mut paths = candidates.map(|candidate| environment.current_dir().join(candidate));
-    let is_there =
-        |path: &PathBuf| named.is_some() || !fs_err::metadata(path).is_err_and(|error| is_absent(&error));
-    paths.find(is_there).is_some_and(|path| path.starts_with(SYSTEM_CONFIGURATION))
-}
-
-fn candidates(named: Option<&Given>, environment: &Environment) -> Vec<PathBuf> {
-    match named {
-        Some(given) => vec![PathBuf::from(&given.text)],
-        None => usual_places(environment),
-    }
-}
-
-fn is_absent(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
-}
-
-/// Where a user's own file is looked for, else the system's.
-pub(super) fn first_place(environment: &Environment) -> PathBuf {
-    usual_places(environment).into_iter().next().unwrap_or_else(|| SYSTEM_FILE.into())
-}
-
-fn usual_places(environment: &Environment) -> Vec<PathBuf> {
-    // The XDG specification has relative paths ignored.
-    let absolute = |name| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
-    let home = absolute("XDG_CONFIG_HOME")
-        .map(Path::to_path_buf)
-        .or_else(|| absolute("HOME").map(|home| home.join(".config")));
-    home.map(|folder| folder.join("anchord/anchord.toml"))
-        .into_iter()
-        .chain([PathBuf::from(SYSTEM_FILE)])
-        .collect()
-}
-
-/// The folder of a whole host's settings.
-pub(super) const SYSTEM_CONFIGURATION: &str = "/etc/anchord";
-/// Where the file of a whole host is.
-pub(super) const SYSTEM_FILE: &str = "/etc/anchord/anchord.toml";
-
-/// Far above any settings.
+/// Far more than any settings file has.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Lists what the file's bytes give. `shown` is its name in messages.
+/// Parses the content of a file. `shown` is the file's name in messages.
 pub(super) fn parse(shown: &str, bytes: &[u8], problems: &mut Vec<Notice>) -> FileLayer {
     let mut layer = FileLayer { shown: shown.into(), ..FileLayer::default() };
     let text = match std::str::from_utf8(bytes) {
@@ -193,16 +160,16 @@ pub(super) fn parse(shown: &str, bytes: &[u8], problems: &mut Vec<Notice>) -> Fi
         }
     };
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut walk = Walk {
+    let mut parser = FileParser {
         shown,
         line_starts: line_starts(text),
         broken_lines: BTreeSet::new(),
         problems,
         steps: Vec::new(),
     };
-    walk.syntax_errors(&errors, text);
+    parser.syntax_errors(&errors, text);
     layer.incomplete = !errors.is_empty();
-    walk.root(root.get_ref(), &mut layer);
+    parser.root(root.get_ref(), &mut layer);
     layer
 }
 
@@ -210,18 +177,18 @@ fn line_starts(text: &str) -> Vec<usize> {
     std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
 }
 
-struct Walk<'a> {
+struct FileParser<'a> {
     shown: &'a str,
     line_starts: Vec<usize>,
-    /// Lines with a syntax error: what the parser makes of them is a guess, and so is every complaint about it.
+    /// Lines with a syntax error. The parser guesses their content, so other mistakes in them are not reported.
     broken_lines: BTreeSet<usize>,
     problems: &'a mut Vec<Notice>,
-    /// Of the session that is being read.
+    /// The steps of the session that is being read.
     steps: Vec<FileStep>,
 }
 
-impl Walk<'_> {
-    /// What to write in place of a line that is not TOML.
+impl FileParser<'_> {
+    /// The hint for a line that is not TOML.
     fn hint_of_syntax(&self, line: usize, text: &str) -> Option<Text> {
         if self.text_of(line, text).contains(['\u{201c}', '\u{201d}', '\u{201e}', '\u{2019}']) {
             return Some("write straight quotes (\"), not those of a word processor".into());
@@ -253,7 +220,8 @@ impl Walk<'_> {
         }
     }
 
-    /// One a line: what follows the first is usually its echo. Keys of a table that is there twice are echoes too.
+    /// Reports one error a line, because an error usually causes the next. If a table is defined twice, its duplicate
+    /// keys are not reported either.
     fn syntax_errors(&mut self, errors: &[toml::de::Error], text: &str) {
         let mut second_table = 0..0;
         for error in errors {
@@ -262,7 +230,7 @@ impl Walk<'_> {
             let is_duplicate = error.message() == "duplicate key";
             if is_duplicate && !second_table.contains(&span.start) {
                 let word = text.get(span.clone()).unwrap_or_default().trim();
-                self.report(line, Fault::new(format!("{} is defined a second time", echo(word))));
+                self.report(line, Fault::new(format!("{} is defined twice", echo(word))));
                 if self.text_of(line, text).trim_start().starts_with('[') {
                     let end = text[span.end..].find("\n[").map_or(text.len(), |length| span.end + length);
                     second_table = span.end..end;
@@ -294,7 +262,7 @@ impl Walk<'_> {
         layer.credentials_files.sort_by_key(|file| file.table.line);
     }
 
-    /// `header` is how its table is written.
+    /// `named` is the table in messages, `header` its line in a file.
     fn table<'v, 'i>(
         &mut self,
         value: &'v Spanned<DeValue<'i>>,
@@ -322,7 +290,7 @@ impl Walk<'_> {
             }
             let is_option = OPTIONS.iter().any(|spec| spec.table() == "session" && spec.name() == name);
             if is_option && !value.get_ref().is_table() {
-                let what = format!("{} belongs to a session with a name", echo(name));
+                let what = format!("{} must be in a named session", echo(name));
                 self.report(line, Fault::new(what).hint("write [session.NAME]"));
                 layer.incomplete = true;
                 continue;
@@ -370,7 +338,7 @@ impl Walk<'_> {
                     }
                 }
             }
-            // A part of a name is no table.
+            // An unquoted dotted name made this table. It is not a credentials file.
             if is_whole {
                 layer.credentials_files.push(FileTable { name: name.into(), table });
             }
@@ -383,20 +351,20 @@ impl Walk<'_> {
         }
     }
 
-    fn entry(&mut self, table: &str, place: &str, (key, value): Entry<'_, '_>, values: &mut Values) {
+    fn entry(&mut self, table: &str, place: &str, (key, value): KeyValue<'_, '_>, values: &mut Values) {
         let name = key.get_ref().as_ref();
         let Some(spec) = OPTIONS.iter().find(|spec| spec.table() == table && spec.name() == name) else {
             self.report(self.line_of(key), unknown(table, place, name, value.get_ref()));
             return;
         };
-        if spec.kind == Kind::Steps
+        if spec.kind == ValueKind::Steps
             && let DeValue::Array(items) = value.get_ref()
             && items.iter().any(|item| item.get_ref().is_table())
         {
             self.steps(place, items, values);
             return;
         }
-        if let (Kind::Steps, DeValue::Table(_)) = (spec.kind, value.get_ref()) {
+        if let (ValueKind::Steps, DeValue::Table(_)) = (spec.kind, value.get_ref()) {
             let header = place.replace('[', "[[").replace(']', ".assume_role]]");
             let what = format!("`{name}` in {place}: expected an array, found a table");
             self.report(self.line_of(value), Fault::new(what).hint(format!("write {header}")));
@@ -415,7 +383,7 @@ impl Walk<'_> {
         values.insert(spec.key, texts.map_or(Setting::Reported, Setting::There));
     }
 
-    /// Each an ARN or a table; an ARN is a table with nothing else.
+    /// Reads steps, each an ARN or a table. An ARN alone is a table with only `role_arn`.
     fn steps(&mut self, place: &str, items: &[Spanned<DeValue<'_>>], values: &mut Values) {
         let place = place.replace('[', "[[").replace(']', ".assume_role]]");
         for item in items {
@@ -434,7 +402,7 @@ impl Walk<'_> {
                     }
                 }
                 DeValue::String(text) => {
-                    let role = Given { text: text.as_ref().into(), origin: self.origin(line) };
+                    let role = RawValue { text: text.as_ref().into(), origin: self.origin(line) };
                     step.values.insert("role_arn", Setting::There(vec![role]));
                 }
                 other => {
@@ -448,39 +416,45 @@ impl Walk<'_> {
         }
     }
 
-    /// The value as flags would give it, if its type is right.
-    fn texts(&mut self, spec: &OptionSpec, place: &str, value: &Spanned<DeValue<'_>>) -> Option<Vec<Given>> {
+    /// The value in the form that flags have, if its type is right.
+    fn texts(
+        &mut self,
+        spec: &OptionSpec,
+        place: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<Vec<RawValue>> {
         let wrong = |expected: &str, value: &DeValue<'_>| {
             let found = found(value);
             Fault::new(format!("`{}` in {place}: expected {expected}, found {found}", spec.name()))
         };
-        let given = |text: &str, line| Given { text: text.into(), origin: self.origin(line) };
+        let given = |text: &str, line| RawValue { text: text.into(), origin: self.origin(line) };
         let line = self.line_of(value);
         match (spec.kind, value.get_ref()) {
-            (Kind::Text(_) | Kind::Path | Kind::Place | Kind::Span | Kind::Limit, DeValue::String(text)) => {
-                Some(vec![given(text, line)])
-            }
-            (Kind::Switch, DeValue::Boolean(on)) => Some(vec![given(&on.to_string(), line)]),
-            // Of a limit only -1 is taken; of any other the values say which unit it lacks.
-            (Kind::Span | Kind::Limit, DeValue::Integer(number)) => {
+            (
+                ValueKind::Text(_) | ValueKind::Path | ValueKind::Place | ValueKind::Span | ValueKind::Limit,
+                DeValue::String(text),
+            ) => Some(vec![given(text, line)]),
+            (ValueKind::Switch, DeValue::Boolean(on)) => Some(vec![given(&on.to_string(), line)]),
+            // As a limit only -1 is valid. For other numbers the message of `values` asks for a unit.
+            (ValueKind::Span | ValueKind::Limit, DeValue::Integer(number)) => {
                 let decimal = i128::from_str_radix(number.as_str(), number.radix());
                 Some(vec![given(&decimal.map_or_else(|_| number.to_string(), |n| n.to_string()), line)])
             }
-            (Kind::Table, DeValue::Table(entries)) => self.pairs(spec, place, entries),
-            (Kind::List(_) | Kind::Steps, DeValue::Array(items)) => {
+            (ValueKind::Table, DeValue::Table(entries)) => self.pairs(spec, place, entries),
+            (ValueKind::List(_) | ValueKind::Steps, DeValue::Array(items)) => {
                 let mut texts = Vec::new();
                 for item in items {
                     let line = self.line_of(item);
                     match item.get_ref() {
                         DeValue::String(text) => {
-                            texts.push(Given { text: text.as_ref().into(), origin: self.origin(line) });
+                            texts.push(RawValue { text: text.as_ref().into(), origin: self.origin(line) });
                         }
                         other => {
                             self.report(line, wrong("a string", other));
                         }
                     }
                 }
-                // The rest of the list is still checked; a list without any string has been reported as such.
+                // The strings of the list are still checked. If it has none, every entry has been reported.
                 (items.is_empty() || !texts.is_empty()).then_some(texts)
             }
             (kind, other) => {
@@ -490,19 +464,19 @@ impl Walk<'_> {
         }
     }
 
-    /// `name=value` of each entry.
-    fn pairs(&mut self, spec: &OptionSpec, place: &str, entries: &DeTable<'_>) -> Option<Vec<Given>> {
+    /// Each entry as `name=value`.
+    fn pairs(&mut self, spec: &OptionSpec, place: &str, entries: &DeTable<'_>) -> Option<Vec<RawValue>> {
         let mut pairs = Vec::new();
         for (key, value) in entries {
             let (name, line) = (key.get_ref().as_ref(), self.line_of(value));
             match value.get_ref() {
                 DeValue::String(_) if name.contains('=') => {
-                    let fault = Fault::new(format!("`{}` in {place}: a name has `=`", spec.name()));
+                    let fault = Fault::new(format!("`{}` in {place}: a name contains `=`", spec.name()));
                     self.report(line, fault);
                     return None;
                 }
                 DeValue::String(text) => {
-                    pairs.push(Given { text: format!("{name}={text}"), origin: self.origin(line) });
+                    pairs.push(RawValue { text: format!("{name}={text}"), origin: self.origin(line) });
                 }
                 other => {
                     let found = found(other);
@@ -526,9 +500,9 @@ fn unknown_of_step(place: &str, name: &str) -> Fault {
     }
 }
 
-type Entry<'v, 'i> = (&'v Spanned<DeString<'i>>, &'v Spanned<DeValue<'i>>);
+type KeyValue<'v, 'i> = (&'v Spanned<DeString<'i>>, &'v Spanned<DeValue<'i>>);
 
-/// The file's tables with fixed names.
+/// Tables with fixed names.
 const TABLES: [&str; 6] = ["log", "http", "imds", "container", "socket", "upstream"];
 
 fn found(value: &DeValue<'_>) -> String {
@@ -541,16 +515,16 @@ fn shortened(name: &str) -> String {
     echo(name).trim_matches('`').into()
 }
 
-/// What to write in place of a table's first line that is not TOML, which is not repeated.
+/// The hint for a table header that is not TOML. It does not repeat the header.
 fn hint_of_header(written: &str) -> Option<Text> {
     let inner = written.trim_start_matches('[');
     let table = ["session", "credentials_file"].into_iter().find(|table| inner.starts_with(*table))?;
     let hint = session_name("").err()?.hint?;
-    Some(format!("in [{table}.NAME] the name is one: {hint}; a name with dots needs quotes").into())
+    Some(format!("NAME in [{table}.NAME] must be one word: {hint}; a name with dots needs quotes").into())
 }
 
-/// The hint for a name with a dot and without quotes, which TOML takes for tables in each other: the innermost of them
-/// has the `keys` of the table `place`.
+/// The hint for a name with a dot and without quotes. TOML reads it as nested tables; the innermost table then has keys
+/// out of `keys`, which belong to the table `place`.
 fn quotes_needed(place: &str, name: &str, value: &DeValue<'_>, keys: &[&str]) -> Option<String> {
     let outer = place.strip_suffix(']')?;
     let (table, first) = outer.split_once('.')?;

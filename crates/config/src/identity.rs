@@ -1,4 +1,4 @@
-//! A session's certificate and key: where they are, what unlocks them, which leaf may be used.
+//! Checks the options of a session's certificate and key: their places, the passphrase, the choice of a leaf.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use super::agent::Workload;
 use super::check::Check;
 use super::environment::Environment;
-use super::file::Given;
+use super::file::RawValue;
 use super::layers::SessionLayer;
 use super::options::option;
 use super::setting::Setting;
@@ -38,7 +38,7 @@ use anchord_identity::tpm;
 const PASSPHRASE: &str = "session.passphrase";
 
 impl Check<'_> {
-    /// `None` when something is wrong with it.
+    /// The source of a session's certificate and key; `None` after a mistake.
     pub(super) fn identity(&mut self, layer: &SessionLayer<'_>) -> Option<Source> {
         let scope = Some(layer);
         let workload = self.workload(layer);
@@ -52,7 +52,7 @@ impl Check<'_> {
             text.parse::<tpm::Device>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
         });
         if let Setting::There((Locator::Tpm(_), origin)) = &certificate {
-            let fault = Fault::new("`certificate` names a key in a TPM, which holds no certificates")
+            let fault = Fault::new("`certificate` names a key in a TPM, but a TPM holds no certificates")
                 .hint("name the file that has the certificate, and the TPM's handle in `private_key`");
             self.report(origin.clone(), fault);
             return None;
@@ -61,7 +61,7 @@ impl Check<'_> {
             && private_key.get() != certificate.get()
         {
             let fault =
-                Fault::new("`private_key` names a SPIFFE agent, whose keys fit no other certificates")
+                Fault::new("`private_key` names a SPIFFE agent, but its keys fit only its own certificates")
                     .hint("name the agent in `certificate`, and leave `private_key` out");
             self.report(origin.clone(), fault);
             return None;
@@ -78,7 +78,7 @@ impl Check<'_> {
         })
     }
 
-    /// Settings of places that the session does not have.
+    /// Warns of options that have no effect, because they apply to other places.
     fn warn_of_idle(&mut self, layer: &SessionLayer<'_>, places: &[&Value<Locator>]) {
         let is_any = |is: fn(&Locator) -> bool| places.iter().any(|place| place.get().is_some_and(is));
         let token = is_any(|place| matches!(place, Locator::Token(_)));
@@ -99,7 +99,7 @@ impl Check<'_> {
         }
     }
 
-    /// A path, made absolute, or a URI of a place that has none.
+    /// An absolute path, or a place in another form such as a URI.
     fn place(&mut self, key: &str, layer: &SessionLayer<'_>, workload: &Workload) -> Value<Locator> {
         let Setting::There(given) = self.layers.find(option(key), Some(layer)) else {
             return self.bytes(key, layer);
@@ -122,7 +122,7 @@ impl Check<'_> {
         self.bytes(key, layer)
     }
 
-    /// A path, or what this process may have been handed. A file that is called so is `./env:NAME`.
+    /// An absolute path, or `env:` or `credential:`. To name a file `env:NAME`, write `./env:NAME`.
     fn bytes(&mut self, key: &str, layer: &SessionLayer<'_>) -> Value<Locator> {
         let Setting::There(given) = self.layers.find(option(key), Some(layer)) else {
             return self.file(key, layer);
@@ -143,8 +143,8 @@ impl Check<'_> {
         }
     }
 
-    /// A token's URI may hold its PIN: it is neither repeated nor reported as it was written.
-    fn token(&mut self, key: &str, layer: &SessionLayer<'_>, given: &[Given]) -> Value<Locator> {
+    /// A token's URI may contain its PIN, so no message or report shows it as it was written.
+    fn token(&mut self, key: &str, layer: &SessionLayer<'_>, given: &[RawValue]) -> Value<Locator> {
         let Some(given) = given.last() else { return Setting::Reported };
         let parsed = values::plain(&given.text).and_then(|text| {
             text.parse::<pkcs11::Uri>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
@@ -161,7 +161,7 @@ impl Check<'_> {
         }
     }
 
-    /// Noted without what it may hold.
+    /// The passphrase. Reports show its source and never its text.
     fn passphrase(&mut self, layer: &SessionLayer<'_>) -> Setting<Passphrase> {
         let spec = option(PASSPHRASE);
         let given = match self.layers.find(spec, Some(layer)) {
@@ -193,11 +193,12 @@ impl Check<'_> {
         }
     }
 
-    /// OpenSSL's forms of a passphrase argument (openssl-passphrase-options(1)), and systemd's credentials.
+    /// Parses OpenSSL's forms of a passphrase argument (openssl-passphrase-options(1)), and systemd's credentials.
+    /// Returns the passphrase and the text that reports show.
     fn passphrase_of(&self, text: &str, origin: &Origin) -> Result<(Passphrase, String), Fault> {
         let environment = self.layers.environment;
         let forms = "give file:PATH, credential:NAME, env:VARIABLE, prompt or pass:TEXT";
-        // What has no known form may be the passphrase itself, so it is not repeated.
+        // A text of no known form may be the passphrase itself, so the message does not repeat it.
         let (form, rest) = match text.split_once(':') {
             None if text == "prompt" => {
                 return Ok((Passphrase::Prompted(Arc::new(OnceLock::new())), text.into()));
@@ -221,9 +222,8 @@ impl Check<'_> {
                 };
                 Ok((passphrase, text.into()))
             }
-            "pass" if rest.is_empty() => Err(Fault::new("is `pass:` with nothing behind it").hint(
-                "leave the passphrase out for a key without one; a variable that a shell put there may not be set: \
-                 env:VARIABLE would say so",
+            "pass" if rest.is_empty() => Err(Fault::new("has no passphrase after `pass:`").hint(
+                "leave out `passphrase` if the key has none; if a shell variable was meant, it is not set: use env:VARIABLE",
             )),
             "pass" => {
                 Ok((Passphrase::Given(Secret::new(rest.into())), "pass:[redacted]".into()))
@@ -242,18 +242,19 @@ impl Check<'_> {
         })
     }
 
-    /// systemd.exec(5), `LoadCredential=`. Only the unit sees them: other verbs with the same settings do not need them.
+    /// The path of a credential (systemd.exec(5), `LoadCredential=`). Only processes of the unit have one; a verb that
+    /// a user runs with the same settings does not.
     pub(super) fn credential_path(&self, name: &str) -> Result<Option<PathBuf>, Fault> {
         credential_path(name, self.layers.environment)
     }
 
-    /// A list without any would pin nothing, which nobody means who writes one.
+    /// The certificates that are pinned. An empty list is a mistake: it would pin nothing.
     fn pins(&mut self, layer: &SessionLayer<'_>) -> Option<Vec<Fingerprint>> {
         const KEY: &str = "session.certificate_fingerprint";
         let is_given = matches!(self.layers.find(option(KEY), Some(layer)), Setting::There(_));
         let pins = self.many(KEY, Some(layer), parsed::<Fingerprint>)?;
         if is_given && pins.is_empty() {
-            let fault = Fault::new("`certificate_fingerprint` is empty, so nothing would be pinned")
+            let fault = Fault::new("`certificate_fingerprint` is empty and would pin nothing")
                 .hint("name the certificates that may be used, or remove it");
             self.report(self.file_origin(), fault);
             return None;
@@ -276,7 +277,7 @@ impl Check<'_> {
     }
 }
 
-/// systemd.exec(5), `LoadCredential=`.
+/// The path of a credential (systemd.exec(5), `LoadCredential=`); `None` outside of a unit with credentials.
 fn credential_path(name: &str, environment: &Environment) -> Result<Option<PathBuf>, Fault> {
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return Err(Fault::new(format!("{} is not the name of a credential", echo(name))));
@@ -285,21 +286,21 @@ fn credential_path(name: &str, environment: &Environment) -> Result<Option<PathB
     Ok(folder.map(|folder| Path::new(folder).join(name)))
 }
 
-/// Why a variable gives nothing, and what `needed` it for.
+/// Why a variable has no value, and a hint; `needed` says what needs it.
 pub(super) fn no_variable(name: &str, environment: &Environment, needed: &str) -> (String, String) {
     let why = format!("the variable {} {}", echo(name), environment.lack(name));
     (why, format!("set it for the process that needs {needed}"))
 }
 
-/// Why there is no credential of this name, and what to do.
+/// Why there is no credential of this name, and a hint.
 pub(super) fn no_credential(name: &str) -> (String, String) {
     (
         format!("systemd has passed no credential {} to this process", echo(name)),
-        format!("only a unit with `LoadCredential={name}:/path/to/it` sees it"),
+        format!("only a unit with `LoadCredential={name}:/path/to/it` can read it"),
     )
 }
 
-/// `env:VARIABLE` or `credential:NAME`.
+/// Reads `env:VARIABLE` or `credential:NAME`.
 fn handed(text: &str, environment: &Environment) -> Result<ProcessInput, Fault> {
     if let Some(name) = text.strip_prefix("credential:") {
         return Ok(match credential_path(name, environment)? {
@@ -321,12 +322,12 @@ fn handed(text: &str, environment: &Environment) -> Result<ProcessInput, Fault> 
     })
 }
 
-/// What is no name may be the secret itself, so it is not repeated.
+/// Checks a variable's name. A text that is not a name may be the secret itself, so the message does not repeat it.
 fn is_variable(name: &str) -> Result<(), Fault> {
     match !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         true => Ok(()),
         false => {
-            Err(Fault::new("has no variable's name behind `env:`").hint("write env:VARIABLE, without `$`"))
+            Err(Fault::new("has no name of a variable after `env:`").hint("write env:VARIABLE, without `$`"))
         }
     }
 }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::Reader;
+use super::Consumer;
 use super::environment::Environment;
 use super::file;
 use super::file::FileLayer;
 use super::file::FileSession;
-use super::file::Given;
+use super::file::RawValue;
 use super::file::Values;
 use super::options::Fallback;
-use super::options::Kind;
 use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::SELECTORS;
+use super::options::ValueKind;
 use super::problem::Problems;
 use super::setting::Setting;
 use super::values::echo;
@@ -21,32 +21,32 @@ use super::values::nearest;
 use anchord_core::notice::Notice;
 use anchord_core::notice::Origin;
 
-/// All that was said before anybody asks what it means.
+/// All values as they were given, before they are checked.
 pub(super) struct Layers<'a> {
     pub(super) arguments: Arguments,
     pub(super) environment: &'a Environment,
     pub(super) file: FileLayer,
-    /// Whether a file is looked for, so that a hint may name it.
+    /// Whether a settings file is read. Hints name one only then.
     pub(super) reads_a_file: bool,
 }
 
-/// What a command line or a program gave, by flag. Values may be passphrases.
+/// The options that a command line or a program gives, by flag. Values may be passphrases, so this type has no `Debug`.
 #[derive(Clone, Default)]
 pub struct Arguments(BTreeMap<&'static str, Vec<String>>);
 
-/// A session of the settings to be.
+/// The layers of one session.
 #[derive(Clone, Copy)]
 pub(super) struct SessionLayer<'a> {
     pub(super) name: &'a str,
     /// Its table in the file.
     pub(super) table: Option<&'a FileSession>,
-    /// Whether session flags and variables are about it.
+    /// Whether session flags and variables apply to it.
     pub(super) takes_flags: bool,
 }
 
 impl Arguments {
-    /// Values by the flags of their options, without dashes. The value of a list may be given several times; of anything
-    /// else the last one holds.
+    /// Takes values by the flags of their options, without dashes. A list may be given several times; of any other
+    /// option the last value applies.
     ///
     /// # Errors
     /// The options that do not exist.
@@ -65,7 +65,7 @@ impl Arguments {
                 continue;
             };
             let values = arguments.0.entry(spec.flag).or_default();
-            if !matches!(spec.kind, Kind::List(_) | Kind::Steps) {
+            if !matches!(spec.kind, ValueKind::List(_) | ValueKind::Steps) {
                 values.clear();
             }
             values.push(text.into());
@@ -73,38 +73,38 @@ impl Arguments {
         Problems::collect(problems).map_or(Ok(arguments), Err)
     }
 
-    /// What was given of an option.
+    /// The values of an option, if any.
     pub(super) fn of(&self, spec: &OptionSpec) -> Option<&[String]> {
         self.0.get(spec.flag).map(Vec::as_slice)
     }
 
-    /// Whether anything was given of the option with this flag.
+    /// Whether the option with this flag has a value.
     pub fn has(&self, flag: &str) -> bool {
         self.0.contains_key(flag)
     }
 
-    /// The values of the option with this flag.
+    /// The values of the option with this flag; empty if there are none.
     pub(super) fn texts(&self, flag: &str) -> &[String] {
         self.0.get(flag).map_or(&[], Vec::as_slice)
     }
 
-    /// Gives an option these values, whatever it had.
+    /// Replaces the values of an option.
     pub(super) fn put(&mut self, spec: &'static OptionSpec, values: Vec<String>) {
         self.0.insert(spec.flag, values);
     }
 
-    /// Forgets what was given of an option.
+    /// Removes the values of an option.
     pub(super) fn remove(&mut self, spec: &OptionSpec) {
         self.0.remove(spec.flag);
     }
 }
 
 impl<'a> Layers<'a> {
-    /// Reads the file that flags and variables point at.
+    /// Reads the file that a flag or variable names, or the usual file.
     pub(super) fn read(
         arguments: Arguments,
         environment: &'a Environment,
-        reader: Reader,
+        reader: Consumer,
         problems: &mut Vec<Notice>,
     ) -> Self {
         let mut layers = Self::without_file(arguments, environment);
@@ -113,19 +113,23 @@ impl<'a> Layers<'a> {
         layers
     }
 
-    /// No file is looked for.
+    /// Layers without a file.
     pub(super) fn without_file(arguments: Arguments, environment: &'a Environment) -> Self {
         Self { arguments, environment, file: FileLayer::default(), reads_a_file: false }
     }
 
-    /// The file that a flag or else a variable points at.
-    pub(super) fn named_file(&self) -> Option<Given> {
+    /// The path of the settings file from a flag, or else from a variable.
+    pub(super) fn named_file(&self) -> Option<RawValue> {
         self.given_outside_file(&SELECTORS[0]).and_then(|mut values| values.pop())
     }
 
-    /// The values of an option, from the first layer that has any; exactly one unless the option is a list. `session` is
-    /// for options of sessions.
-    pub(super) fn find(&self, spec: &OptionSpec, session: Option<&SessionLayer<'_>>) -> Setting<Vec<Given>> {
+    /// The values of an option, from the first layer that has any. There is exactly one unless the option is a list.
+    /// Options of sessions need `session`.
+    pub(super) fn find(
+        &self,
+        spec: &OptionSpec,
+        session: Option<&SessionLayer<'_>>,
+    ) -> Setting<Vec<RawValue>> {
         if session.is_none_or(|session| session.takes_flags)
             && let Some(values) = self.given_outside_file(spec)
         {
@@ -144,8 +148,8 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// What a flag or else a variable gives.
-    pub(super) fn given_outside_file(&self, spec: &OptionSpec) -> Option<Vec<Given>> {
+    /// The values from a flag, or else from a variable.
+    pub(super) fn given_outside_file(&self, spec: &OptionSpec) -> Option<Vec<RawValue>> {
         if let Some(texts) = self.arguments.of(spec) {
             let origin = Origin::Argument(spec.flag);
             return Some(texts.iter().flat_map(|text| split(spec, text, &origin)).collect());
@@ -154,18 +158,19 @@ impl<'a> Layers<'a> {
         Some(split(spec, text, &Origin::Variable(spec.variable.into())))
     }
 
-    /// Where flags and variables give options of sessions.
+    /// The origins of session options that flags and variables give.
     pub(super) fn session_flags(&self) -> Vec<Origin> {
-        OPTIONS
-            .iter()
-            .filter(|spec| spec.table() == "session")
-            .filter_map(|spec| self.given_outside_file(spec)?.pop())
-            .map(|given| given.origin)
-            .collect()
+        let mut origins = Vec::new();
+        for spec in OPTIONS.iter().filter(|spec| spec.table() == "session") {
+            if let Some(given) = self.given_outside_file(spec).and_then(|mut values| values.pop()) {
+                origins.push(given.origin);
+            }
+        }
+        origins
     }
 
-    /// Variables that cannot be read, or whose names are one slip away from ours. Others that begin with
-    /// `ANCHORD_` are left alone: Kubernetes makes such names up for a service called `anchord`.
+    /// Reports variables that are not UTF-8, and names that look like a misspelling of ours. Other names that begin
+    /// with `ANCHORD_` are no mistake: Kubernetes sets such variables for a service called `anchord`.
     pub(super) fn check_variables(&self, problems: &mut Vec<Notice>) {
         let ours = || SELECTORS.iter().chain(OPTIONS).map(|spec| spec.variable);
         for name in self.environment.not_text() {
@@ -190,10 +195,10 @@ impl<'a> Layers<'a> {
     }
 }
 
-fn split(spec: &OptionSpec, text: &str, origin: &Origin) -> Vec<Given> {
-    let one = |text: &str| Given { text: text.into(), origin: origin.clone() };
+fn split(spec: &OptionSpec, text: &str, origin: &Origin) -> Vec<RawValue> {
+    let one = |text: &str| RawValue { text: text.into(), origin: origin.clone() };
     match spec.kind {
-        Kind::List(_) | Kind::Steps => text.split(',').map(|item| one(item.trim())).collect(),
+        ValueKind::List(_) | ValueKind::Steps => text.split(',').map(|item| one(item.trim())).collect(),
         _ => vec![one(text)],
     }
 }

@@ -1,12 +1,12 @@
-//! Turns arguments, environment and a file into checked settings, reporting every mistake at once.
+//! Turns arguments, environment variables and a file into checked settings, and reports all mistakes together.
 //!
-//! An option is declared once, in [`OPTIONS`]. Its value comes from the first of four layers that gives one:
-//! argument, variable, file, default. Nothing here opens a certificate, a socket or a connection, and no
-//! stage knows these types. Where a stage has a type for what it is asked, [`Settings`] hold that type.
+//! Each option is declared once, in [`OPTIONS`]. Its value comes from the first of four layers that has one:
+//! argument, variable, file, default. This crate opens no certificate, socket or connection, and no stage names its
+//! types. Where a stage has a type for its input, [`Settings`] hold that type.
 //!
-//! Flags and variables of sessions are about one session: the one that `--session` names, or else the only
-//! one. When the file defines none, they define it, as `default` unless `--session` says otherwise. When the
-//! file defines several, they are refused until `--session` picks one. `--session` drops no session.
+//! Session flags and variables apply to one session: the one that `--session` names, or else the only one. If the file
+//! defines no session, they define one, called `default` unless `--session` gives its name. If the file defines
+//! several, they are refused until `--session` selects one. `--session` removes no session.
 
 mod access_keys;
 mod agent;
@@ -46,10 +46,10 @@ pub use facts::Fact;
 pub use facts::facts;
 pub use layers::Arguments;
 pub use options::Fallback;
-pub use options::Kind;
 pub use options::OPTIONS;
 pub use options::OptionSpec;
 pub use options::SELECTORS;
+pub use options::ValueKind;
 pub use partial::Partial;
 pub use problem::Problems;
 pub use provenance::Provenance;
@@ -75,62 +75,62 @@ use anchord_core::profile::Profile;
 use anchord_core::secret::Secret;
 use anchord_identity::Pipes;
 
-/// Settings in which every value is well formed and agrees with the others.
+/// Settings whose values are all valid and agree with each other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// The host's file, where this user may not read it and goes on without it, as a client does.
+    /// The host's file, if this user may not read it. Clients continue without it.
     pub unread_file: Option<PathBuf>,
-    /// Directory of the socket, the bearer files and the token key.
+    /// Directory of the socket, the bearer token files and the IMDS token key.
     pub runtime_directory: PathBuf,
-    /// What is logged, and how it looks.
-    pub log: Log,
-    /// Where HTTP is served: loopback or link-local addresses; not empty when IMDS or container credentials are enabled.
+    /// Which messages are logged, and in which format.
+    pub log: LogSettings,
+    /// The addresses that serve HTTP: loopback or link-local. Not empty if IMDS or container credentials are enabled.
     pub listen: Vec<SocketAddr>,
-    /// The session whose credentials the imitated EC2 instance metadata service hands out; one of `sessions`. `None` when
-    /// the service is disabled.
+    /// The session that the emulated EC2 instance metadata service (IMDS) serves; one of `sessions`. `None` if IMDS is
+    /// disabled.
     pub imds: Option<String>,
-    /// Serve container credentials.
+    /// Whether container credentials are served.
     pub container: bool,
-    /// The Unix socket; `None` when disabled.
+    /// The Unix socket; `None` if it is disabled.
     pub socket: Option<UnixSocket>,
-    /// How AWS is reached.
+    /// How to connect to AWS.
     pub upstream: Upstream,
-    /// In the order of the file. Never empty after [`load`].
-    pub sessions: Vec<Session>,
-    /// The profiles of shared credentials files that are written, in the order of the file.
+    /// The sessions, in the order of the file. Never empty after [`load`].
+    pub sessions: Vec<SessionSettings>,
+    /// The shared credentials files to write, in the order of the file.
     pub credentials_files: Vec<CredentialsFile>,
-    /// The session that `--session` named; one of `sessions`, unless a client has none of its own.
+    /// The session that `--session` names; one of `sessions`, unless a client has no sessions of its own.
     pub picked: Option<String>,
-    /// What flags and variables say of a session that nothing completes; only after [`load_for_asking`].
+    /// The options of an incomplete session, from flags and variables; only after [`load_for_asking`].
     pub partial: Option<Partial>,
-    /// Where each value came from, for [`describe`].
+    /// The origin of each value, for [`describe`].
     pub origins: Origins,
-    /// What is allowed and unwise, each a sentence without a full stop.
+    /// Warnings about settings that are allowed but unwise, each a sentence without a full stop.
     pub warnings: Vec<Notice>,
 }
 
 impl Settings {
-    /// Reads the files of sessions that are pipes, for processes that load once and end.
+    /// Reads session files that are pipes. Only for processes that load settings once: a pipe can be read once.
     pub fn read_pipes(&mut self) {
         let mut pipes = Pipes::default();
         for session in &mut self.sessions {
-            if let Source::RolesAnywhere(source) = &mut session.source {
+            if let CredentialSource::RolesAnywhere(source) = &mut session.source {
                 source.identity.read_pipes(&mut pipes);
             }
         }
     }
 
-    /// The same settings after [`Settings::read_pipes`].
+    /// A copy of the settings after [`Settings::read_pipes`].
     pub fn with_pipes_read(&self) -> Self {
         let mut settings = self.clone();
         settings.read_pipes();
         settings
     }
 
-    /// The session that a verb about one session means: the one picked, or else the only one.
-    pub fn the_session(&self) -> Option<&Session> {
+    /// The session that a verb about one session works with: the selected one, or else the only one.
+    pub fn the_session(&self) -> Option<&SessionSettings> {
         match (&self.picked, self.sessions.as_slice()) {
             (Some(name), sessions) => sessions.iter().find(|session| session.name == *name),
             (None, [only]) => Some(only),
@@ -139,34 +139,34 @@ impl Settings {
     }
 }
 
-/// What is logged, and how it looks.
+/// Which messages are logged, and in which format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// The least important messages that are logged.
-    pub level: Level,
-    /// How lines look.
-    pub format: Format,
+pub struct LogSettings {
+    /// Log level: less important messages are not logged.
+    pub level: LogLevel,
+    /// Log format.
+    pub format: LogFormat,
 }
 
 /// A log level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Somebody must act.
+pub enum LogLevel {
+    /// A person must act.
     Error,
-    /// Degraded but serving.
+    /// The service is degraded but continues.
     Warn,
-    /// An operator's diary.
+    /// What an operator wants to read later.
     Info,
-    /// For us.
+    /// For developers of anchord.
     Debug,
     /// Everything.
     Trace,
 }
 
-impl Level {
+impl LogLevel {
     const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
 
-    /// The name in settings, which `tracing` parses too.
+    /// The name in settings. `tracing` parses the same names.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -178,16 +178,16 @@ impl Level {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
+pub enum LogFormat {
+    /// Text for people.
     Text,
-    /// For machines.
+    /// JSON, an object a line.
     Json,
 }
 
-impl Format {
+impl LogFormat {
     const ALL: [Self; 2] = [Self::Text, Self::Json];
 
     /// The name in settings.
@@ -202,172 +202,174 @@ impl Format {
 /// The Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnixSocket {
-    /// Where it is; at most 107 bytes.
+    /// Its path, at most 107 bytes.
     pub path: PathBuf,
-    /// Its permissions.
+    /// Its permission bits.
     pub mode: u32,
 }
 
-/// A profile of a shared credentials file.
+/// A profile in a shared credentials file that the daemon writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialsFile {
-    /// What the settings call it.
+    /// Its name in the settings.
     pub name: String,
-    /// Where the file is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// The profile that is written.
+    /// The profile to write.
     pub profile: Profile,
-    /// Whose credentials it gets; one of [`Settings::sessions`].
+    /// The session that provides the credentials; one of [`Settings::sessions`].
     pub session: String,
 }
 
-/// How AWS is reached.
+/// How to connect to AWS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
-    /// How long a connection may take to open; `None` for no limit.
+    /// Time limit to open a connection; `None` for no limit.
     pub connect_timeout: Option<Duration>,
-    /// How long AWS may be silent; `None` for no limit.
+    /// Time limit without data from AWS; `None` for no limit.
     pub read_timeout: Option<Duration>,
-    /// The authorities that TLS servers are judged by; `None` for the system's.
+    /// CA bundle used to verify TLS servers; `None` for the system's.
     pub ca_file: Option<PathBuf>,
-    /// Which of AWS's endpoints are called.
+    /// The variant of AWS's endpoints: FIPS, dual-stack.
     pub variant: Variant,
-    /// The proxy for https, as the variable has it; may hold a password.
+    /// The proxy for https, as the variable gives it. It may contain a password.
     pub proxy: Option<Secret<String>>,
-    /// Hosts that are reached without the proxy, as the variable has them.
+    /// Hosts to reach without the proxy, as the variable gives them.
     pub no_proxy: Option<String>,
-    /// Whether whoever answers must prove to be who was called. No setting turns it off; `--no-verify-ssl` does.
+    /// Whether TLS certificates of servers are verified. No setting turns this off; only `--no-verify-ssl` does.
     pub verifies_servers: bool,
 }
 
 impl Upstream {
-    /// What is wrong with the proxy, and what to do. A client's settings may have one that cannot be used, for it may ask
-    /// a daemon instead.
+    /// What is wrong with the proxy, and what to do. A client's settings may contain an invalid proxy, because the
+    /// client may never need it: it may ask a daemon instead.
     pub fn proxy_fault(&self) -> Option<Notice> {
         let fault = values::proxy(self.proxy.as_ref()?.expose()).err()?;
         Some(Notice { origin: Origin::Default, what: fault.what.into(), hint: fault.hint })
     }
 
-    /// The proxy for digests of settings: a short password is found out from a digest, and decides nothing.
+    /// The proxy without its login, for digests of settings. A digest would reveal a short password, and a login does
+    /// not change who answers.
     pub fn proxy_without_login(&self) -> Option<&str> {
         let proxy = self.proxy.as_ref()?.expose();
         Some(proxy.rsplit_once('@').map_or(proxy, |(_, host)| host))
     }
 }
 
-/// What clients get credentials of: where these begin, and the roles they go through.
+/// A session: the source of its first credentials, and the roles to assume with them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Session {
-    /// 1 to 64 of `[a-z0-9._-]`, beginning with a letter or digit.
+pub struct SessionSettings {
+    /// Its name: 1 to 64 of `[a-z0-9._-]`, beginning with a letter or digit.
     pub name: String,
-    /// Where its first credentials come from.
-    pub source: Source,
-    /// The roles that are assumed from there on, in this order. Each is in the session's partition.
+    /// The source of its first credentials.
+    pub source: CredentialSource,
+    /// The roles to assume one after the other. Each is in the session's partition.
     pub chain: Vec<AssumeRole>,
     /// Region in which clients use the credentials.
     pub region: Region,
-    /// Where STS is asked, unless a step says otherwise.
+    /// The STS endpoint, unless a step has its own.
     pub sts: Sts,
-    /// Which of AWS's endpoints are called for it.
+    /// The variant of AWS's endpoints to call for it.
     pub variant: Variant,
 }
 
-impl Session {
+impl SessionSettings {
     /// Its certificate and key, if it has one.
     pub fn identity(&self) -> Option<&anchord_identity::Source> {
         match &self.source {
-            Source::RolesAnywhere(source) => Some(&source.identity),
-            Source::AccessKeys(_) => None,
+            CredentialSource::RolesAnywhere(source) => Some(&source.identity),
+            CredentialSource::AccessKeys(_) => None,
         }
     }
 
-    /// How long the first credentials are to last, 900 to 43200 whole seconds.
+    /// Requested life of the first credentials: 900 to 43200 whole seconds.
     pub fn duration(&self) -> Duration {
         match &self.source {
-            Source::RolesAnywhere(source) => source.first.duration,
-            Source::AccessKeys(source) => source.duration,
+            CredentialSource::RolesAnywhere(source) => source.first.duration,
+            CredentialSource::AccessKeys(source) => source.duration,
         }
     }
 
-    /// Whether another Region's Roles Anywhere is asked when the first fails.
+    /// Whether the session falls back to another Region's Roles Anywhere if the first fails.
     pub fn has_second_endpoint(&self) -> bool {
-        matches!(&self.source, Source::RolesAnywhere(source) if source.fallback.is_some())
+        matches!(&self.source, CredentialSource::RolesAnywhere(source) if source.fallback.is_some())
     }
 
-    /// The role whose credentials clients get; `None` for a user's own.
+    /// The role that clients get credentials of; `None` for a user's own credentials.
     pub fn role(&self) -> Option<&RoleArn> {
         let own = match &self.source {
-            Source::RolesAnywhere(source) => Some(&source.first.role),
-            Source::AccessKeys(_) => None,
+            CredentialSource::RolesAnywhere(source) => Some(&source.first.role),
+            CredentialSource::AccessKeys(_) => None,
         };
         self.chain.last().map(|step| &step.role).or(own)
     }
 
-    /// Whether its credentials have a session token, without which IMDS clients do not work.
+    /// Whether its credentials have a session token. IMDS clients need one.
     pub fn has_session_token(&self) -> bool {
-        let is_bare = matches!(&self.source, Source::AccessKeys(keys) if !keys.get_session_token);
+        let is_bare = matches!(&self.source, CredentialSource::AccessKeys(keys) if !keys.get_session_token);
         !(is_bare && self.chain.is_empty())
     }
 }
 
-/// Where a session's first credentials come from.
+/// The source of a session's first credentials.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    /// A certificate, by CreateSession.
+pub enum CredentialSource {
+    /// A certificate, exchanged by CreateSession.
     RolesAnywhere(Box<CertificateSource>),
-    /// A user's own keys.
+    /// A user's own access keys.
     AccessKeys(AccessKeySource),
 }
 
-/// A user's own keys, and what is made of them.
+/// A user's own access keys, and what to request with them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessKeySource {
-    /// Where they are.
+    /// Where the keys are.
     pub keys: AccessKeys,
-    /// Whether they are exchanged for temporary credentials where no role is assumed with them.
+    /// Whether to exchange the keys for temporary credentials if they assume no role.
     pub get_session_token: bool,
-    /// How long what is made of them is to last.
+    /// Requested life of credentials that are obtained with the keys.
     pub duration: Duration,
 }
 
-/// One certificate and the role it is turned into.
+/// A certificate and the CreateSession calls that exchange it for a role's credentials.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CertificateSource {
     /// The certificate and its key.
     pub identity: anchord_identity::Source,
-    /// What is asked for credentials.
+    /// The first endpoint and its call.
     pub first: CreateSession,
-    /// What is asked when that endpoint fails for good: another Region's Roles Anywhere, in the same partition, with a
-    /// trust anchor and a profile of its own for the same role.
+    /// The second endpoint, to use while the first fails: Roles Anywhere in another Region of the same partition, with
+    /// its own trust anchor and profile for the same role.
     pub fallback: Option<CreateSession>,
 }
 
-/// Settings for the daemon.
+/// Loads settings for the daemon.
 ///
 /// # Errors
-/// All mistakes of all layers.
+/// All mistakes in all layers.
 pub fn load(arguments: impl Into<Arguments>, environment: &Environment) -> Result<Settings, Problems> {
-    check::settle(arguments.into(), environment, Reader::Daemon)
+    check::settle(arguments.into(), environment, Consumer::Daemon)
 }
 
-/// Settings for a verb that may run beside a daemon or without one, such as `credential-process`.
+/// Loads settings for a verb that may run beside a daemon or without one, such as `credential-process`.
 ///
-/// As [`load`], but having no session is no mistake, and a user without a runtime directory is assumed to have
-/// systemd's `/run/user/UID`, where nothing answers unless a daemon is there.
+/// Differs from [`load`] in two ways. It accepts settings without a session. And for a user without a runtime directory
+/// it assumes systemd's `/run/user/UID`, where a daemon may or may not listen.
 ///
 /// # Errors
-/// All mistakes of all layers.
+/// All mistakes in all layers.
 pub fn load_for_client(
     arguments: impl Into<Arguments>,
     environment: &Environment,
 ) -> Result<Settings, Problems> {
-    check::settle(arguments.into(), environment, Reader::Client)
+    check::settle(arguments.into(), environment, Consumer::Client)
 }
 
-/// The same for a verb that asks a daemon first: a session of which flags and variables give a part is no mistake.
+/// Loads settings as [`load_for_client`] does, for a verb that asks a daemon first. It accepts a session that flags and
+/// variables define only in part.
 ///
 /// # Errors
-/// All mistakes of all layers.
+/// All mistakes in all layers.
 pub fn load_for_asking(
     arguments: impl Into<Arguments>,
     environment: &Environment,
@@ -375,48 +377,49 @@ pub fn load_for_asking(
     partial::settle(arguments.into(), environment)
 }
 
-/// Settings of what flags and variables say: no file is looked for.
+/// Loads settings from flags and variables only, without a file.
 ///
 /// # Errors
-/// All mistakes of both layers; having no session is one.
+/// All mistakes in both layers. A missing session is a mistake.
 pub fn load_flags(arguments: impl Into<Arguments>, environment: &Environment) -> Result<Settings, Problems> {
-    check::settle_flags(arguments.into(), environment, Reader::Daemon)
+    check::settle_flags(arguments.into(), environment, Consumer::Daemon)
 }
 
-/// The same for a verb that calls AWS itself, which has no runtime directory and may have no session.
+/// Loads settings as [`load_flags`] does, for a verb that calls AWS itself. It needs no runtime directory and accepts
+/// settings without a session.
 ///
 /// # Errors
-/// All mistakes of both layers.
+/// All mistakes in both layers.
 pub fn load_flags_for_client(
     arguments: impl Into<Arguments>,
     environment: &Environment,
 ) -> Result<Settings, Problems> {
-    check::settle_flags(arguments.into(), environment, Reader::Client)
+    check::settle_flags(arguments.into(), environment, Consumer::Client)
 }
 
-/// Settings for asking a daemon for a session by its name, without a look into any file. `None` where flags or variables
-/// say more of the session, or anything is wrong with them.
+/// Loads settings to ask a daemon for a session by its name, without reading any file. `None` if flags or variables
+/// give other session options, or contain a mistake.
 pub fn load_name(arguments: impl Into<Arguments>, environment: &Environment) -> Option<Settings> {
-    let settings = check::settle_flags(arguments.into(), environment, Reader::Client).ok()?;
+    let settings = check::settle_flags(arguments.into(), environment, Consumer::Client).ok()?;
     (settings.sessions.is_empty() && settings.picked.is_some()).then_some(settings)
 }
 
-/// Settings that say no more than where a daemon's socket is and which session is meant, by flags and variables. No file
-/// is looked for, and what flags and variables say of anything else is not looked at.
+/// Loads only the options that locate a daemon's socket and select a session, from flags and variables. It reads no
+/// file and ignores all other flags and variables.
 ///
 /// # Errors
-/// All mistakes in what they say of that place.
+/// All mistakes in these options.
 pub fn load_place(arguments: impl Into<Arguments>, environment: &Environment) -> Result<Settings, Problems> {
-    let is_of_the_place =
+    let locates_daemon =
         |spec: &OptionSpec| ["runtime_directory", "session"].contains(&spec.key) || spec.table() == "socket";
     let mut arguments = arguments.into();
     let mut others = Vec::new();
-    for spec in SELECTORS.iter().chain(OPTIONS).filter(|spec| !is_of_the_place(spec)) {
+    for spec in SELECTORS.iter().chain(OPTIONS).filter(|spec| !locates_daemon(spec)) {
         arguments.remove(spec);
         others.push(spec.variable);
     }
     let environment = environment.clone().without(|name| others.contains(&name));
-    check::settle_flags(arguments, &environment, Reader::Client)
+    check::settle_flags(arguments, &environment, Consumer::Client)
 }
 
 /// Whether flags or variables name a settings file.
@@ -424,33 +427,33 @@ pub fn names_a_file(arguments: impl Into<Arguments>, environment: &Environment) 
     layers::Layers::without_file(arguments.into(), environment).named_file().is_some()
 }
 
-/// Whether the settings file is the host's, and not one of the caller's own; also where it cannot be read.
+/// Whether the settings file is the host's, and not the caller's own; also if it cannot be read.
 pub fn file_is_the_systems(arguments: impl Into<Arguments>, environment: &Environment) -> bool {
     let layers = layers::Layers::without_file(arguments.into(), environment);
     file::is_the_systems(layers.named_file().as_ref(), environment)
 }
 
-/// Settings of what a program gives, as [`Arguments::given`] has it. A file is read if `config` names one, and variables
-/// are looked at as ever. Having no session is no mistake.
+/// Loads settings from options that a program gives, in the form of [`Arguments::given`], and from variables. It reads
+/// a file only if the option `config` names one, and accepts settings without a session.
 ///
 /// # Errors
-/// All mistakes of all layers, or the options that do not exist.
+/// All mistakes in all layers, or the options that do not exist.
 pub fn load_given<'a>(
     given: impl IntoIterator<Item = (&'a str, &'a str)>,
     environment: &Environment,
 ) -> Result<Settings, Problems> {
     let arguments = Arguments::given(given)?;
     match arguments.of(&SELECTORS[0]).is_some() {
-        true => check::settle(arguments, environment, Reader::Client),
-        false => check::settle_flags(arguments, environment, Reader::Client),
+        true => check::settle(arguments, environment, Consumer::Client),
+        false => check::settle_flags(arguments, environment, Consumer::Client),
     }
 }
 
-/// The certificate and key that flags and variables name, and what is unwise about it; `place` stands for
-/// `--certificate` where it is given. No file is read and no session needed.
+/// Loads where flags and variables say the certificate and key are, with warnings. `place` replaces `--certificate` if
+/// it is given. Reads no file and needs no session.
 ///
 /// # Errors
-/// All mistakes.
+/// All mistakes in these options.
 pub fn load_source(
     arguments: impl Into<Arguments>,
     environment: &Environment,
@@ -463,9 +466,9 @@ pub fn load_source(
     check::settle_source(arguments, environment)
 }
 
-/// Who wants settings.
+/// The kind of process that loads settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reader {
+enum Consumer {
     Daemon,
     Client,
 }

@@ -1,8 +1,8 @@
-//! Options of a session that no settings file defines and that flags and variables do not complete. A daemon may have the
-//! session: what was stated of it can be compared with the daemon's.
+//! A session that flags and variables define only in part, without a settings file. A daemon may have the whole
+//! session, and then compares the given options with its own.
 
+use super::Consumer;
 use super::Fact;
-use super::Reader;
 use super::Settings;
 use super::check;
 use super::environment::Environment;
@@ -18,35 +18,35 @@ use super::problem::Problems;
 use super::setting::Setting;
 use anchord_core::notice::Origin;
 
-/// A part of a session.
+/// An incomplete session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partial {
-    /// What was said of the session, for a daemon to compare.
+    /// The options that were given, for the daemon to compare.
     pub stated: Vec<Fact>,
-    /// The flags and variables that said it.
+    /// The flags and variables that give them.
     pub origins: Vec<String>,
     /// The names of the options that are missing.
     pub missing: Vec<&'static str>,
-    /// The flags that would give them.
+    /// The flags of the missing options.
     pub flags: Vec<String>,
 }
 
-/// Settings for asking a daemon; those of a part of a session have no session, but [`Settings::partial`].
+/// Settings to ask a daemon with. If the session is incomplete, they have no session, but [`Settings::partial`].
 pub(super) fn settle(arguments: Arguments, environment: &Environment) -> Result<Settings, Problems> {
     let mut problems = Vec::new();
-    let mut layers = Layers::read(arguments, environment, Reader::Client, &mut problems);
-    let settled = check::settle_layers(&layers, Reader::Client, problems);
+    let mut layers = Layers::read(arguments, environment, Consumer::Client, &mut problems);
+    let settled = check::settle_layers(&layers, Consumer::Client, problems);
     let origins = layers.session_flags();
     if settled.is_ok() || origins.is_empty() || !layers.file.sessions.is_empty() || layers.file.incomplete {
         return settled;
     }
     let missing = missing(&layers);
     for spec in &missing {
-        let value = stand_in(&layers, spec);
+        let value = placeholder(&layers, spec);
         layers.arguments.put(spec, vec![value]);
     }
-    // Mistakes elsewhere are reported with what is missing.
-    match check::settle_layers(&layers, Reader::Client, Vec::new()) {
+    // If there are other mistakes, they are reported together with the missing options.
+    match check::settle_layers(&layers, Consumer::Client, Vec::new()) {
         Ok(whole) if !missing.is_empty() => Ok(part_of(whole, origins, &missing, &layers)),
         _ => settled,
     }
@@ -60,40 +60,47 @@ fn missing(layers: &Layers<'_>) -> Vec<&'static OptionSpec> {
     OPTIONS.iter().filter(|spec| spec.table() == "session").filter(is_missing).collect()
 }
 
-/// A value that agrees with those that were given.
-fn stand_in(layers: &Layers<'_>, spec: &OptionSpec) -> String {
-    let given = |key: &str| layers.given_outside_file(option(key))?.pop().map(|given| given.text);
-    let field = |key: &str, number: usize| {
-        given(key)
-            .and_then(|arn| arn.split(':').nth(number).map(str::to_owned))
-            .filter(|text| !text.is_empty())
-    };
-    let either = |number: usize| {
-        field("session.trust_anchor_arn", number).or_else(|| field("session.profile_arn", number))
-    };
-    let partition = either(1).or_else(|| field("session.role_arn", 1)).unwrap_or_else(|| "aws".to_owned());
+/// A placeholder for a missing option, consistent with the given ARNs and Region.
+fn placeholder(layers: &Layers<'_>, spec: &OptionSpec) -> String {
+    const ANYWHERE: [&str; 2] = ["session.trust_anchor_arn", "session.profile_arn"];
+    let partition = field(layers, &ANYWHERE, 1).or_else(|| field(layers, &["session.role_arn"], 1));
+    let partition = partition.unwrap_or_else(|| "aws".to_owned());
     let usual = match partition.as_str() {
         "aws-cn" => "cn-north-1",
         "aws-us-gov" => "us-gov-west-1",
         _ => "us-east-1",
     };
-    let asked = given("session.roles_anywhere_region").filter(|region| region != "auto");
-    let region = either(3).or(asked).unwrap_or_else(|| usual.to_owned());
-    let account = either(4).unwrap_or_else(|| "000000000000".to_owned());
-    let of_anywhere = |what: &str| {
-        format!(
-            "arn:{partition}:rolesanywhere:{region}:{account}:{what}/00000000-0000-0000-0000-000000000000"
-        )
+    let asked = given(layers, "session.roles_anywhere_region").filter(|region| region != "auto");
+    let region = field(layers, &ANYWHERE, 3).or(asked).unwrap_or_else(|| usual.to_owned());
+    let account = field(layers, &ANYWHERE, 4).unwrap_or_else(|| "000000000000".to_owned());
+    let what = match spec.key {
+        "session.trust_anchor_arn" => "trust-anchor",
+        "session.profile_arn" => "profile",
+        "session.role_arn" => return format!("arn:{partition}:iam::{account}:role/none"),
+        _ => return "/none".into(),
     };
-    match spec.key {
-        "session.trust_anchor_arn" => of_anywhere("trust-anchor"),
-        "session.profile_arn" => of_anywhere("profile"),
-        "session.role_arn" => format!("arn:{partition}:iam::{account}:role/none"),
-        _ => "/none".into(),
-    }
+    format!("arn:{partition}:rolesanywhere:{region}:{account}:{what}/00000000-0000-0000-0000-000000000000")
 }
 
-/// The settings without the session, which is known in part.
+/// The field with this number of the first of the given ARNs that has it.
+fn field(layers: &Layers<'_>, keys: &[&str], number: usize) -> Option<String> {
+    for key in keys {
+        if let Some(arn) = given(layers, key)
+            && let Some(text) = arn.split(':').nth(number)
+            && !text.is_empty()
+        {
+            return Some(text.to_owned());
+        }
+    }
+    None
+}
+
+/// The value that a flag or variable gives.
+fn given(layers: &Layers<'_>, key: &str) -> Option<String> {
+    Some(layers.given_outside_file(option(key))?.pop()?.text)
+}
+
+/// The settings without the incomplete session, which moves to [`Settings::partial`].
 fn part_of(
     whole: Settings,
     origins: Vec<Origin>,
@@ -113,6 +120,6 @@ fn part_of(
         missing: missing.iter().map(|spec| spec.name()).collect(),
         flags: missing.iter().map(|spec| format!("--{}", spec.flag)).collect(),
     };
-    // What warns of the session speaks of stand-ins.
+    // The warnings are about placeholders.
     Settings { sessions: Vec::new(), warnings: Vec::new(), partial: Some(partial), ..whole }
 }

@@ -1,4 +1,4 @@
-//! Mistakes in settings: where, what, and what to do.
+//! Mistakes in settings: where they are, what is wrong, and what to do.
 
 use std::fmt;
 
@@ -7,20 +7,20 @@ use anchord_core::failure::Reason;
 use anchord_core::notice::Notice;
 use anchord_core::notice::Origin;
 
-/// All mistakes of one run, those of flags first, then variables, then the file from top to bottom, then what is about the
-/// file as a whole: a mistake in a line is often its cause. Never empty.
+/// All mistakes of one run: those in flags first, then in variables, then in the file from top to bottom. Mistakes in
+/// the file as a whole come last, because a mistake in a line is often their cause. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<Notice>);
 
 impl Problems {
-    /// Puts mistakes into the order in which they are reported; `None` when there are none.
+    /// Sorts mistakes into the order of reports; `None` if there are none.
     pub(super) fn collect(mut problems: Vec<Notice>) -> Option<Self> {
         let is_of_whole_file = |problem: &Notice| matches!(problem.origin, Origin::File { line: 0, .. });
         problems.sort_by_key(|problem| (is_of_whole_file(problem), problem.origin.clone()));
         (!problems.is_empty()).then_some(Self(problems))
     }
 
-    /// For a refusal that nobody explained, which is a mistake of ours.
+    /// For refused settings without a reported mistake, which is a bug of anchord.
     pub(super) fn unexplained() -> Self {
         Self(vec![Notice::new("the settings are unusable, and anchord did not say why; this is a bug")])
     }
@@ -31,7 +31,7 @@ impl Problems {
     }
 }
 
-/// A line a mistake.
+/// One line for each mistake.
 impl fmt::Display for Problems {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {

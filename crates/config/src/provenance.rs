@@ -1,14 +1,15 @@
-//! What a session's credentials come from, in bytes that fingerprints are made of: a daemon tells by them whether it may
-//! take over what another left, and processes without a daemon find what others have cached.
+//! The settings that decide which credentials a session gets, as bytes for fingerprints. By a fingerprint a daemon
+//! decides whether it may use the credentials that its predecessor left, and processes without a daemon find cached
+//! credentials.
 //!
-//! A digest of a short text can be undone by guessing, so no secret takes part.
+//! Guessing can undo a digest of a short text, so no secret is part of it.
 
 use std::time::Duration;
 
 use super::AccessKeySource;
 use super::CertificateSource;
-use super::Session;
-use super::Source;
+use super::CredentialSource;
+use super::SessionSettings;
 use super::Upstream;
 use anchord_aws::upstream::AssumeRole;
 use anchord_aws::upstream::CreateSession;
@@ -19,35 +20,36 @@ use anchord_identity::Passphrase;
 
 type Bytes = Vec<u8>;
 
-/// What a session's credentials come from. Each list is in an order that holds.
+/// The settings that decide which credentials a session gets. The order of each list never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
-    /// The settings of the session that decide whose credentials they are. The same in every version of this program, or
-    /// an upgrade would lose the credentials that a daemon left.
+    /// The session's settings that decide which credentials it gets. These bytes must be the same in every version of
+    /// anchord, or an upgrade would lose the credentials that a daemon left.
     pub session: Vec<Bytes>,
-    /// How AWS is reached, where that decides who may answer in its place. As lasting, and empty where nothing is set.
-    pub way: Vec<Bytes>,
-    /// What decides only whether AWS can be asked and gives any: it matters to those who keep failures.
+    /// The connection settings that decide which server may answer as AWS. These bytes must never change either. Empty
+    /// if none of these settings is given.
+    pub connection: Vec<Bytes>,
+    /// Settings that only decide whether a request succeeds. They matter to a cache of failures.
     pub conditions: Vec<Bytes>,
 }
 
 impl Provenance {
-    /// That of `session`, whose AWS is reached by `upstream`.
-    pub fn of(session: &Session, upstream: &Upstream) -> Self {
-        let mut provenance = Self { session: Vec::new(), way: Vec::new(), conditions: Vec::new() };
+    /// The provenance of `session`, with the connection settings `upstream`.
+    pub fn of(session: &SessionSettings, upstream: &Upstream) -> Self {
+        let mut provenance = Self { session: Vec::new(), connection: Vec::new(), conditions: Vec::new() };
         provenance.add_session(session);
         provenance.add_upstream(upstream);
         provenance
     }
 
-    // Fields are named one by one, so that a new setting cannot be forgotten.
+    // All fields are listed, so that a new setting cannot be forgotten.
 
-    fn add_session(&mut self, session: &Session) {
-        let Session { name, source, chain, region, sts, variant } = session;
+    fn add_session(&mut self, session: &SessionSettings) {
+        let SessionSettings { name, source, chain, region, sts, variant } = session;
         self.session.push(text(name));
         match source {
-            Source::RolesAnywhere(source) => self.add_certificate_source(source),
-            Source::AccessKeys(AccessKeySource { keys, get_session_token, duration }) => {
+            CredentialSource::RolesAnywhere(source) => self.add_certificate_source(source),
+            CredentialSource::AccessKeys(AccessKeySource { keys, get_session_token, duration }) => {
                 self.session.extend([
                     text("access_keys"),
                     keys.fact(),
@@ -61,7 +63,7 @@ impl Provenance {
         for step in chain {
             self.add_step(step);
         }
-        // Another address may be another AWS; another of AWS's own is the same one.
+        // Another `endpoint` may be another AWS. Another variant of AWS's own endpoints is the same AWS.
         let Variant { fips, dual_stack } = variant;
         self.conditions.extend([
             text(region.as_str()),
@@ -84,7 +86,7 @@ impl Provenance {
             // The session has it.
             variant: _,
         } = first;
-        // Files have three facts, which stand where they always stood; what other places add comes last.
+        // The three facts of files keep their place in the list. Facts of other places come last.
         let mut of_identity = identity.facts();
         let more = of_identity.split_off(3);
         self.session.extend(of_identity);
@@ -98,7 +100,7 @@ impl Provenance {
             maybe(endpoint),
         ]);
         self.session.extend(more);
-        // The rest is as at the first.
+        // The other fields are equal to those of the first endpoint.
         if let Some(CreateSession { trust_anchor, profile, endpoint, .. }) = fallback {
             self.session.extend([text(trust_anchor.as_str()), text(profile.as_str()), maybe(endpoint)]);
         }
@@ -163,15 +165,15 @@ impl Provenance {
             verifies_servers,
         } = upstream;
         if let Some(path) = ca_file {
-            self.way.extend([text("ca_file"), path.as_os_str().as_encoded_bytes().to_vec()]);
+            self.connection.extend([text("ca_file"), path.as_os_str().as_encoded_bytes().to_vec()]);
         }
         if let Some(proxy) = upstream.proxy_without_login() {
-            self.way.extend([text("proxy"), text(proxy), maybe(no_proxy)]);
+            self.connection.extend([text("proxy"), text(proxy), maybe(no_proxy)]);
         }
-        // Where there is no proxy, it decides nothing.
+        // Without a proxy, NO_PROXY has no effect.
         self.conditions.push(maybe(no_proxy));
         if !verifies_servers {
-            self.way.push(text("anybody may answer"));
+            self.connection.push(text("anybody may answer"));
         }
     }
 }

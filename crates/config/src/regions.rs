@@ -1,8 +1,9 @@
-//! Regions that no partition knows. They are taken all the same, since AWS adds Regions more often than this program is
-//! upgraded; but most of them are slips of the fingers, which would be met as a host that does not exist.
+//! Warns of Regions that are in no known partition. They are accepted, because AWS adds Regions more often than users
+//! upgrade anchord. But most of them are misspelled, and would only fail later because the endpoint's host does not
+//! exist.
 
-use super::Session;
-use super::Source;
+use super::CredentialSource;
+use super::SessionSettings;
 use super::values::nearest;
 use anchord_core::arn::Region;
 use anchord_core::notice::Notice;
@@ -10,7 +11,7 @@ use anchord_core::text::Part::Key;
 use anchord_core::text::Part::Say;
 use anchord_core::text::Text;
 
-/// What is doubtful about a Region; `None` for one that some partition knows.
+/// A warning about a Region; `None` if a known partition has it.
 pub fn doubt_about(region: &Region) -> Option<Notice> {
     if region.is_known() {
         return None;
@@ -22,10 +23,10 @@ pub fn doubt_about(region: &Region) -> Option<Notice> {
     Some(Notice::new(format!("no partition of AWS knows the Region {region}")).hinting(hint))
 }
 
-/// The same for each Region of a session, once, with the Region.
-pub fn doubts_of(session: &Session) -> Vec<(Region, Notice)> {
+/// The warnings about the Regions of a session, one for each Region, with the Region.
+pub fn doubts_of(session: &SessionSettings) -> Vec<(Region, Notice)> {
     let mut regions: Vec<(&str, Region)> = Vec::new();
-    if let Source::RolesAnywhere(source) = &session.source {
+    if let CredentialSource::RolesAnywhere(source) = &session.source {
         regions.push(("trust_anchor_arn", source.first.trust_anchor.region()));
         regions.push(("roles_anywhere_region", source.first.region.clone()));
         let fallback = source.fallback.as_ref();

@@ -1,4 +1,4 @@
-//! What `anchord config check` prints: each option, its value, and who decided it.
+//! The output of `anchord config check`: each option with its value and origin.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -9,28 +9,29 @@ use anchord_core::notice::Origin;
 
 /// The value and origin of each option, in the order of the sample file. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins(Arc<Lines>);
+pub struct Origins(Arc<ReportLines>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Lines {
-    lines: Vec<Line>,
-    /// Where the line of a key is: a thousand sessions have tens of thousands of lines.
+struct ReportLines {
+    lines: Vec<ReportLine>,
+    /// The index of each key's line. A thousand sessions have tens of thousands of lines, too many to search.
     places: HashMap<String, usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
+struct ReportLine {
     key: String,
     value: String,
     origin: Origin,
 }
 
 impl Origins {
-    /// Notes an option, over what was noted of it before. `value` is in TOML's form and holds no secret.
+    /// Sets the value and origin of an option, and replaces earlier ones. `value` is in TOML's form and holds no
+    /// secret.
     pub(super) fn note(&mut self, key: impl Into<String>, value: impl Into<String>, origin: Origin) {
-        let line = Line { key: key.into(), value: value.into(), origin };
-        // Copies nothing: there are no clones before the settings are complete.
-        let Lines { lines, places } = Arc::make_mut(&mut self.0);
+        let line = ReportLine { key: key.into(), value: value.into(), origin };
+        // This copies nothing, because there are no clones before the settings are complete.
+        let ReportLines { lines, places } = Arc::make_mut(&mut self.0);
         match places.get(&line.key) {
             Some(place) => lines[*place] = line,
             None => {
@@ -40,39 +41,42 @@ impl Origins {
         }
     }
 
-    /// Who decided the option with this key, such as `log.level` or `session.bedrock.region`.
+    /// The origin of the option with this key, such as `log.level` or `session.bedrock.region`.
     pub fn of(&self, key: &str) -> Option<&Origin> {
         self.0.places.get(key).map(|place| &self.0.lines[*place].origin)
     }
 }
 
-/// A line an option: `key = value`, then its origin - a flag, a variable, a line of the file or `default`.
+/// A line for each option: `key = value`, then its origin, which is a flag, a variable, a line of the file or
+/// `default`.
 pub fn describe(settings: &Settings) -> String {
     described(&settings.origins.0.lines.iter().collect::<Vec<_>>())
 }
 
-/// The same without defaults.
+/// The same without options that have their default.
 pub fn describe_given(settings: &Settings) -> String {
     let lines = settings.origins.0.lines.iter();
     described(&lines.filter(|line| line.origin != Origin::Default).collect::<Vec<_>>())
 }
 
-fn described(lines: &[&Line]) -> String {
-    let widest = |width: fn(&Line) -> usize| lines.iter().map(|line| width(line)).max().unwrap_or(0);
-    let (keys, values) =
-        (widest(|line| line.key.len()), widest(|line| line.value.chars().count()).min(WIDEST_VALUE));
+fn described(lines: &[&ReportLine]) -> String {
+    let (mut keys, mut values) = (0, 0);
+    for line in lines {
+        keys = keys.max(line.key.len());
+        values = values.max(line.value.chars().count()).min(WIDEST_VALUE);
+    }
     let mut text = String::new();
-    for Line { key, value, origin } in lines {
+    for ReportLine { key, value, origin } in lines {
         writeln!(text, "{key:keys$} = {value:values$}  # {origin}")
             .expect("a String takes all that is written");
     }
     text
 }
 
-/// Longer values, ARNs mostly, push their own origin aside and not everybody's.
+/// The widest value column. The origin of a longer value, usually an ARN, is not aligned with the others.
 const WIDEST_VALUE: usize = 40;
 
-/// A proxy's address without what stands before its host, which may be a login.
+/// A proxy's address without the text before its host, which may be a login.
 pub(super) fn without_login(proxy: &str) -> String {
     match proxy.rsplit_once('@') {
         Some((before, host)) => {

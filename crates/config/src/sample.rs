@@ -7,8 +7,8 @@ use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::options::STEP_OPTIONS;
 
-/// A file with every option, its sentence and its default, all commented out. Settings are the lines that begin
-/// with `#` and no space.
+/// A file with every option, its description and its default, all commented out. Lines that begin with `#` and no space
+/// are settings.
 pub fn sample() -> String {
     let mut text = String::from(HEAD);
     let mut table = "";
@@ -29,16 +29,16 @@ pub fn sample() -> String {
     text
 }
 
-/// Tables with names of the user's own, which nobody has unless they are wanted: prose too.
+/// Adds the tables with names of the user's choice as comments, because most users do not want one.
 fn push_credentials_files(text: &mut String) {
     push(text, "");
     push(
         text,
-        "# Profiles of shared credentials files that are kept fresh, for programs that read nothing else:",
+        "# Profiles of shared credentials files that the daemon keeps fresh, for programs that read only such a file:",
     );
     push(
         text,
-        "# The unit of systemd lets no daemon write into homes; README.md, \"Programs that read a file\", has what does.",
+        "# systemd's unit does not let the daemon write to home folders; see README.md, \"Programs that read a file\".",
     );
     push(text, "#     [credentials_file.legacy]");
     for spec in CREDENTIALS_FILE_KEYS {
@@ -46,10 +46,10 @@ fn push_credentials_files(text: &mut String) {
     }
 }
 
-/// The long form of `assume_role`, which cannot stand beside the short one: it stays prose.
+/// Adds the long form of `assume_role` as comments, because a file cannot have both forms.
 fn push_steps(text: &mut String) {
     push(text, "");
-    push(text, "# Where a role needs more than its ARN, `assume_role` is a table for each:");
+    push(text, "# If a role needs more than its ARN, write a table for each role instead:");
     push(text, "#     [[session.bedrock.assume_role]]");
     for spec in STEP_OPTIONS {
         push(text, &format!("#     {:42}  # {}", format!("{} = {}", spec.name(), spec.sample), spec.doc));
@@ -70,12 +70,12 @@ fn push(text: &mut String, line: &str) {
 const HEAD: &str = "\
 # Settings of anchord. To change one, take the # off its line.
 #
-# Every option is a flag and a variable too; the order is flag, variable, this file, default.
-# Durations have units (ms, s, m, h). Relative paths start at this file's folder.
-# `anchord config check` tells what holds and all that is wrong.
+# Every option is also a flag and a variable. The first that is given applies: flag, variable, this file, default.
+# Durations have units (ms, s, m, h). Relative paths are relative to this file's folder.
+# `anchord config check` shows the resulting settings and all mistakes.
 ";
 
 const SESSION: &str = "
-# A session turns one certificate into one role's credentials. Names are a-z, 0-9, `.`, `_` and `-`;
-# there may be several. Flags and variables are about the only session, or the one --session names.
+# A session turns one certificate into one role's credentials. There may be several sessions. A name consists of
+# a-z, 0-9, `.`, `_` and `-`. Flags and variables apply to the only session, or the one that --session names.
 ";

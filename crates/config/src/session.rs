@@ -1,8 +1,8 @@
-//! Which sessions there are, what each is made of, and whether its parts agree.
+//! Checks which sessions there are, and the options of each.
 
 use super::CertificateSource;
-use super::Session;
-use super::Source;
+use super::CredentialSource;
+use super::SessionSettings;
 use super::check::Check;
 use super::check::NONE;
 use super::check::no_session;
@@ -13,7 +13,7 @@ use super::options::OPTIONS;
 use super::options::OptionSpec;
 use super::setting::Setting;
 use super::setting::Value;
-use super::step::Around;
+use super::step::StepContext;
 use super::values;
 use super::values::Fault;
 use super::values::echo;
@@ -32,7 +32,7 @@ use anchord_core::text::Part::Say;
 use anchord_core::text::Text;
 
 impl<'a> Check<'a> {
-    /// The sessions, and which of them flags and variables are about.
+    /// The layers of all sessions, and which of them flags and variables apply to.
     pub(super) fn sessions<'n>(&mut self, picked: &'n Value<String>) -> Vec<SessionLayer<'n>>
     where
         'a: 'n,
@@ -51,22 +51,22 @@ impl<'a> Check<'a> {
         if let (Setting::Absent, [_, _, ..], Some(first)) = (picked, names.as_slice(), flags.first()) {
             let given: Vec<_> = flags.iter().map(Origin::to_string).collect();
             let fault = Fault::new(format!(
-                "{} could be about any of the sessions {}",
+                "{} could apply to any of the sessions {}",
                 given.join(", "),
                 names.join(", ")
             ));
-            self.report(first.clone(), fault.hint("pick one with --session or ANCHORD_SESSION"));
+            self.report(first.clone(), fault.hint("select one with --session or ANCHORD_SESSION"));
         }
-        let takes_flags = |name| tables.len() == 1 || picked_name == Some(name);
-        tables
-            .iter()
-            .map(|table| (table.name.as_str(), table))
-            .map(|(name, table)| SessionLayer { name, table: Some(table), takes_flags: takes_flags(name) })
-            .collect()
+        let mut sessions = Vec::new();
+        for table in tables {
+            let takes_flags = tables.len() == 1 || picked_name == Some(table.name.as_str());
+            sessions.push(SessionLayer { name: &table.name, table: Some(table), takes_flags });
+        }
+        sessions
     }
 
     fn report_no_sessions(&mut self) {
-        // Most certificates are files, and most have their key in another.
+        // Most certificates are files, and most keys are in a file of their own.
         let is_usual =
             |spec: &&OptionSpec| spec.fallback == Fallback::Required || spec.key == "session.private_key";
         let required: Vec<_> = OPTIONS.iter().filter(is_usual).collect();
@@ -94,10 +94,10 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// One session; `None` when something is wrong with it.
-    pub(super) fn session(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Option<Session> {
+    /// Checks one session; `None` after a mistake.
+    pub(super) fn session(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Option<SessionSettings> {
         let scope = Some(layer);
-        // Reports have the sample's order, whatever is looked at first.
+        // Fixes the order of options in reports, whatever the order of checks.
         for spec in OPTIONS.iter().filter(|spec| spec.table() == "session") {
             self.note_default(spec.key, scope, NONE);
         }
@@ -111,7 +111,11 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn session_of_certificate(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Option<Session> {
+    fn session_of_certificate(
+        &mut self,
+        layer: &SessionLayer<'_>,
+        variant: Variant,
+    ) -> Option<SessionSettings> {
         let scope = Some(layer);
         let source = self.certificate_source(layer, variant);
         let anchor = source.anchor.get().cloned();
@@ -126,18 +130,18 @@ impl<'a> Check<'a> {
         let region = region.optional()?.or_else(|| anchor.as_ref().map(TrustAnchorArn::region));
         let sts = self.sts(layer, region.clone(), variant);
         let usual = region.clone().map(|region| Sts { region, endpoint: None, variant });
-        let around = Around {
+        let context = StepContext {
             partition: anchor.as_ref().map(TrustAnchorArn::partition),
             sts: sts.as_ref().or(usual.as_ref())?,
             begins_with_a_user: false,
         };
-        let chain = self.chain(layer, around);
+        let chain = self.chain(layer, context);
         if source.whole.as_ref().is_some_and(|source| source.fallback.is_some()) {
             self.warn_of_sts(layer, chain.as_deref().unwrap_or_default());
         }
-        Some(Session {
+        Some(SessionSettings {
             name: layer.name.into(),
-            source: Source::RolesAnywhere(Box::new(source.whole?)),
+            source: CredentialSource::RolesAnywhere(Box::new(source.whole?)),
             chain: chain?,
             region: region?,
             sts: sts?,
@@ -145,7 +149,7 @@ impl<'a> Check<'a> {
         })
     }
 
-    /// A second Region helps a chain only if STS of the first is not needed.
+    /// Warns if a session with a second endpoint still depends on STS in one Region.
     fn warn_of_sts(&mut self, layer: &SessionLayer<'_>, chain: &[AssumeRole]) {
         let Some(step) = chain.first() else { return };
         let what = format!(
@@ -156,8 +160,8 @@ impl<'a> Check<'a> {
         self.warnings.push(Notice::new(what).hinting(Text::of(&hint)));
     }
 
-    /// The certificate and what it is turned into.
-    fn certificate_source(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> Certified {
+    /// Checks the certificate and its CreateSession calls.
+    fn certificate_source(&mut self, layer: &SessionLayer<'_>, variant: Variant) -> CheckedSource {
         let scope = Some(layer);
         let identity = self.identity(layer);
         let trust_anchor = self.one("session.trust_anchor_arn", scope, values::trust_anchor);
@@ -188,7 +192,7 @@ impl<'a> Check<'a> {
             let fallback = fallback?.map(|second| second.call(&first));
             Some(CertificateSource { identity: identity?, first, fallback })
         };
-        Certified { whole: whole(), anchor }
+        CheckedSource { whole: whole(), anchor }
     }
 
     pub(super) fn report_missing(&mut self, layer: &SessionLayer<'_>, required: &[&OptionSpec]) {
@@ -215,7 +219,7 @@ impl<'a> Check<'a> {
         self.report(origin, fault);
     }
 
-    /// `which` stands before both names: nothing, or `fallback `.
+    /// `which` is a prefix of both names in messages: empty, or `fallback `.
     pub(super) fn check_profile(
         &mut self,
         trust_anchor: &Value<TrustAnchorArn>,
@@ -230,7 +234,8 @@ impl<'a> Check<'a> {
         ];
         for (what, of_profile, of_anchor) in pairs {
             if of_profile != of_anchor {
-                let both = format!("the {which}profile and the {which}trust anchor must share their {what}");
+                let both =
+                    format!("the {which}profile and the {which}trust anchor must be in the same {what}");
                 let hint = format!("the profile's is {of_profile}, the trust anchor's {of_anchor}");
                 self.report(origin.clone(), Fault::new(both).hint(hint));
             }
@@ -268,8 +273,9 @@ impl<'a> Check<'a> {
             && let Setting::There((region, origin)) = region
             && region.partition().as_str() != partition
         {
-            let fault = Fault::new(format!("Region {region} is in partition {}", region.partition()))
-                .hint(format!("the ARNs are of {partition}, whose credentials hold nowhere else"));
+            let fault = Fault::new(format!("Region {region} is in partition {}", region.partition())).hint(
+                format!("the ARNs are of {partition}, and its credentials are not valid in other partitions"),
+            );
             self.report(origin.clone(), fault);
         }
     }
@@ -277,18 +283,16 @@ impl<'a> Check<'a> {
     fn check_role(&mut self, trust_anchor: &Value<TrustAnchorArn>, role: &Value<RoleArn>) {
         let (Some(anchor), Setting::There((role, origin))) = (trust_anchor.get(), role) else { return };
         if role.partition() != anchor.partition() {
-            let fault = Fault::new("the role and the trust anchor must share their partition").hint(format!(
-                "the role's is {}, the trust anchor's {}",
-                role.partition(),
-                anchor.partition()
-            ));
+            let fault = Fault::new("the role and the trust anchor must be in the same partition").hint(
+                format!("the role's is {}, the trust anchor's {}", role.partition(), anchor.partition()),
+            );
             self.report(origin.clone(), fault);
         }
     }
 }
 
-/// A certificate's part of a session, and its trust anchor even where something else is wrong.
-struct Certified {
+/// A session's certificate source, if all of it is valid, and its trust anchor, even if another part is invalid.
+struct CheckedSource {
     whole: Option<CertificateSource>,
     anchor: Value<TrustAnchorArn>,
 }

@@ -1,26 +1,27 @@
-//! The one way to say that a setting is absent, was reported, or is there.
+//! The result of reading a setting: absent, invalid and reported, or valid.
 //!
-//! Checks go on behind every mistake, so a mistake must not look like a setting that no layer gives. What is made of
-//! several settings is an `Option`, `None` when any of them was reported; [`Setting::settled`] leads from one to the other.
+//! Checks continue after each mistake, so an invalid setting must not look like one that no layer gives. A result that
+//! combines several settings is an `Option`, which is `None` if one of them was reported. [`Setting::settled`]
+//! converts.
 
 use anchord_core::notice::Origin;
 
-/// What became of a setting.
+/// The result of reading a setting.
 #[derive(Clone, Debug)]
 pub(super) enum Setting<T> {
     /// No layer gives it, and it has no fixed default.
     Absent,
-    /// It is wrong, and that has been reported.
+    /// It is invalid, and the mistake has been reported.
     Reported,
-    /// It is there.
+    /// It is valid.
     There(T),
 }
 
-/// A value that is well formed, and where it came from.
+/// A valid value and its origin.
 pub(super) type Value<T> = Setting<(T, Origin)>;
 
 impl<T> Setting<T> {
-    /// `Some(None)` when it may be and is absent; `None` when it has been reported.
+    /// `Some(None)` if the setting is absent; `None` if it has been reported.
     pub(super) fn settled(self) -> Option<Option<T>> {
         match self {
             Self::There(value) => Some(Some(value)),
@@ -43,7 +44,7 @@ impl<T> Value<T> {
         self.settled().map(|there| there.map(|(value, _)| value))
     }
 
-    /// The same where it may not be absent.
+    /// The value of a required setting; `None` if it is absent or reported.
     pub(super) fn required(self) -> Option<T> {
         self.optional().flatten()
     }

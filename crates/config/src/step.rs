@@ -1,12 +1,13 @@
-//! The roles that a session goes through after its first credentials.
+//! Checks the roles that a session assumes after it has its first credentials.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::check::Check;
 use super::check::NONE;
 use super::check::quoted;
 use super::file::FileStep;
-use super::file::Given;
+use super::file::RawValue;
 use super::layers::SessionLayer;
 use super::options::option;
 use super::setting::Setting;
@@ -22,26 +23,26 @@ use anchord_core::endpoint::Variant;
 use anchord_core::notice::Origin;
 
 const ASSUME_ROLE: &str = "session.assume_role";
-/// AWS grants no more to a role that is assumed by a role ("role chaining", STS API reference, AssumeRole).
+/// The limit of AWS if a role assumes a role ("role chaining", STS API reference, AssumeRole).
 const LONGEST_OF_A_CHAIN: Duration = Duration::from_secs(3600);
 
-/// Session tags and managed policies of one call (STS API reference, AssumeRole).
+/// The limits of session tags and managed policies in one call (STS API reference, AssumeRole).
 const MOST_TAGS: usize = 50;
 const MOST_POLICIES: usize = 10;
 
-/// What each step takes from its session.
+/// The settings of the session that a step depends on.
 #[derive(Clone, Copy)]
-pub(super) struct Around<'a> {
-    /// The partition that the session's ARNs name.
+pub(super) struct StepContext<'a> {
+    /// The partition of the session's ARNs.
     pub(super) partition: Option<&'a str>,
-    /// Where STS is asked unless a step says otherwise.
+    /// The STS endpoint of steps without their own.
     pub(super) sts: &'a Sts,
-    /// Whether the first credentials are a user's own, who may have a first role for longer than an hour.
+    /// Whether the first credentials are a user's own. A user may assume the first role for more than an hour.
     pub(super) begins_with_a_user: bool,
 }
 
 impl Check<'_> {
-    /// Where STS is asked; `None` when something is wrong with it.
+    /// Checks the session's STS endpoint; `None` after a mistake.
     pub(super) fn sts(
         &mut self,
         layer: &SessionLayer<'_>,
@@ -65,27 +66,27 @@ impl Check<'_> {
         Some(Sts { region: asked.optional()?.or(region)?, endpoint: endpoint.optional()?, variant })
     }
 
-    /// `None` when something is wrong with one of them.
-    pub(super) fn chain(&mut self, layer: &SessionLayer<'_>, around: Around<'_>) -> Option<Vec<AssumeRole>> {
+    /// Checks all steps; `None` after a mistake in one.
+    pub(super) fn chain(
+        &mut self,
+        layer: &SessionLayer<'_>,
+        context: StepContext<'_>,
+    ) -> Option<Vec<AssumeRole>> {
         let mut steps = Vec::new();
         for (index, step) in self.steps(layer)?.iter().enumerate() {
-            steps.push(StepCheck { check: self, layer, index, step }.step(around));
+            steps.push(StepCheck { check: self, layer, index, step }.step(context));
         }
         steps.into_iter().collect()
     }
 
-    /// As the file's tables, or as ARNs alone from whichever layer has them.
+    /// The steps, from the file's tables or from a list of ARNs in any layer.
     fn steps(&mut self, layer: &SessionLayer<'_>) -> Option<Vec<FileStep>> {
-        let of_role = |role: &Given| FileStep {
-            line: 0,
-            values: [("role_arn", Setting::There(vec![role.clone()]))].into_iter().collect(),
-        };
         let tables = layer.table.map(|table| table.steps.as_slice()).unwrap_or_default();
         match self.layers.find(option(ASSUME_ROLE), Some(layer)) {
             Setting::There(given) => {
-                // Notes them; what is wrong with one is told with its step.
+                // This only notes them for reports. Mistakes are reported later, with their step.
                 self.many(ASSUME_ROLE, Some(layer), values::text)?;
-                Some(given.iter().map(of_role).collect())
+                Some(given.into_iter().map(FileStep::of_role).collect())
             }
             Setting::Reported => None,
             Setting::Absent => {
@@ -93,6 +94,13 @@ impl Check<'_> {
                 Some(tables.to_vec())
             }
         }
+    }
+}
+
+impl FileStep {
+    /// A step with nothing but a role.
+    fn of_role(role: RawValue) -> Self {
+        Self { line: 0, values: BTreeMap::from([("role_arn", Setting::There(vec![role]))]) }
     }
 }
 
@@ -105,7 +113,7 @@ struct StepCheck<'c, 'a, 'l> {
 }
 
 impl StepCheck<'_, '_, '_> {
-    fn step(&mut self, around: Around<'_>) -> Option<AssumeRole> {
+    fn step(&mut self, context: StepContext<'_>) -> Option<AssumeRole> {
         let role = self.one("role_arn", values::role);
         let session_name = self.one("session_name", values::role_session_name);
         let external_id = self.one("external_id", external_id);
@@ -115,10 +123,10 @@ impl StepCheck<'_, '_, '_> {
         let tags = self.many("tags", tag);
         let transitive_tags = self.many("transitive_tags", values::text);
         let source_identity = self.one("source_identity", values::role_session_name);
-        let sts = self.sts(around);
+        let sts = self.sts(context);
 
-        self.check_role(&role, around);
-        let duration = self.duration(duration, around);
+        self.check_role(&role, context);
+        let duration = self.duration(duration, context);
         self.check_number("policy_arns", policy_arns.as_deref(), MOST_POLICIES);
         self.check_number("tags", tags.as_deref(), MOST_TAGS);
         self.check_tag_names(tags.as_deref().unwrap_or_default());
@@ -142,7 +150,7 @@ impl StepCheck<'_, '_, '_> {
         format!("anchord-{}", self.layer.name).chars().take(LONGEST).collect()
     }
 
-    fn given(&self, key: &'static str) -> Setting<Vec<Given>> {
+    fn given(&self, key: &'static str) -> Setting<Vec<RawValue>> {
         self.step.values.get(key).cloned().unwrap_or(Setting::Absent)
     }
 
@@ -200,10 +208,10 @@ impl StepCheck<'_, '_, '_> {
         self.check.report(origin.clone(), Fault { what, hint: fault.hint });
     }
 
-    fn sts(&mut self, around: Around<'_>) -> Option<Sts> {
+    fn sts(&mut self, context: StepContext<'_>) -> Option<Sts> {
         let region = self.one("sts_region", values::region);
         let endpoint = self.one("sts_endpoint", values::endpoint);
-        if let (Setting::There((region, origin)), Some(partition)) = (&region, around.partition)
+        if let (Setting::There((region, origin)), Some(partition)) = (&region, context.partition)
             && region.partition().as_str() != partition
         {
             let (fault, origin) =
@@ -212,17 +220,17 @@ impl StepCheck<'_, '_, '_> {
             return None;
         }
         let (region, endpoint) = (region.optional()?, endpoint.optional()?);
-        // An endpoint is one Region's.
-        let usual = around.sts.endpoint.clone().filter(|_| region.is_none());
+        // The session's endpoint is for the session's Region only.
+        let usual = context.sts.endpoint.clone().filter(|_| region.is_none());
         Some(Sts {
-            region: region.unwrap_or_else(|| around.sts.region.clone()),
+            region: region.unwrap_or_else(|| context.sts.region.clone()),
             endpoint: endpoint.or(usual),
-            variant: around.sts.variant,
+            variant: context.sts.variant,
         })
     }
 
-    fn check_role(&mut self, role: &Value<RoleArn>, around: Around<'_>) {
-        match (role, around.partition) {
+    fn check_role(&mut self, role: &Value<RoleArn>, context: StepContext<'_>) {
+        match (role, context.partition) {
             (Setting::Absent, _) => {
                 let origin =
                     Origin::File { path: self.check.layers.file.shown.clone(), line: self.step.line };
@@ -231,20 +239,22 @@ impl StepCheck<'_, '_, '_> {
                 self.check.report(origin, fault);
             }
             (Setting::There((role, origin)), Some(partition)) if role.partition() != partition => {
-                let fault = Fault::new(format!("the role is of partition {}", role.partition()))
-                    .hint(format!("the session is of {partition}, whose credentials hold nowhere else"));
+                let fault =
+                    Fault::new(format!("the role is in partition {}", role.partition())).hint(format!(
+                        "the session is in {partition}, and its credentials are not valid in other partitions"
+                    ));
                 self.report("role_arn", &origin.clone(), fault);
             }
             _ => {}
         }
     }
 
-    fn duration(&mut self, duration: Value<Duration>, around: Around<'_>) -> Option<Duration> {
-        let is_free = around.begins_with_a_user && self.index == 0;
+    fn duration(&mut self, duration: Value<Duration>, context: StepContext<'_>) -> Option<Duration> {
+        let is_free = context.begins_with_a_user && self.index == 0;
         match duration {
             Setting::There((duration, origin)) if duration > LONGEST_OF_A_CHAIN && !is_free => {
-                let fault = Fault::new("AWS grants 1h at most to a role that is assumed by a role")
-                    .hint("leave `duration` out, or make it 1h or less; sessions are renewed in any case");
+                let fault = Fault::new("AWS grants at most 1h if a role assumes a role")
+                    .hint("leave out `duration`, or set at most 1h; sessions are renewed in any case");
                 self.report("duration", &origin, fault);
                 None
             }
@@ -255,19 +265,20 @@ impl StepCheck<'_, '_, '_> {
     fn check_number<T>(&mut self, key: &'static str, values: Option<&[T]>, most: usize) {
         let number = values.map_or(0, <[T]>::len);
         if number > most {
-            let fault = Fault::new(format!("has {number} entries, and STS takes {most} at most"));
+            let fault = Fault::new(format!("has {number} entries; STS accepts at most {most}"));
             self.report_list(key, fault);
         }
     }
 
-    /// STS compares the names of tags without regard to case.
+    /// STS ignores the case of tag names.
     fn check_tag_names(&mut self, tags: &[(String, String)]) {
         let mut seen: Vec<(String, &str)> = Vec::new();
         for (name, _) in tags {
             let folded = name.to_lowercase();
             if let Some((_, other)) = seen.iter().find(|(known, _)| *known == folded) {
-                let fault = Fault::new(format!("{} and {} are one tag to AWS", echo(other), echo(name)))
-                    .hint("names that differ in upper and lower case alone are the same; leave one out");
+                let fault =
+                    Fault::new(format!("{} and {} are the same tag for AWS", echo(other), echo(name)))
+                        .hint("AWS ignores the case of tag names; leave one out");
                 self.report_list("tags", fault);
                 return;
             }
@@ -275,7 +286,7 @@ impl StepCheck<'_, '_, '_> {
         }
     }
 
-    /// What is wrong with a list as a whole is told where it begins.
+    /// Reports a mistake in a whole list at the line where the list begins.
     fn report_list(&mut self, key: &'static str, fault: Fault) {
         let origin = match self.given(key) {
             Setting::There(given) => given.first().map(|given| given.origin.clone()),
@@ -289,7 +300,7 @@ impl StepCheck<'_, '_, '_> {
         let Some(stray) = transitive.iter().find(|name| !tags.iter().any(|(tag, _)| tag == *name)) else {
             return;
         };
-        let fault = Fault::new(format!("{} is none of the tags", echo(stray)));
+        let fault = Fault::new(format!("{} is not one of the tags", echo(stray)));
         self.report_list("transitive_tags", fault);
     }
 }
@@ -301,7 +312,7 @@ fn external_id(text: &str) -> Result<String, Fault> {
     if fits {
         return Ok(text.into());
     }
-    Err(Fault::new("is not an external id").hint("take 2 to 1224 of letters, digits and `_+=,.@:/-`"))
+    Err(Fault::new("is not an external id").hint("use 2 to 1224 letters, digits and `_+=,.@:/-`"))
 }
 
 /// STS API reference, AssumeRole: `Policy` has 2048 characters at most, of U+0020 to U+00FF and spaces.
@@ -309,12 +320,15 @@ fn policy(text: &str) -> Result<String, Fault> {
     const LONGEST: usize = 2048;
     let length = text.chars().count();
     if length > LONGEST {
-        return Err(Fault::new(format!("has {length} characters, and STS takes {LONGEST} at most"))
-            .hint("leave out spaces, or make it a managed policy and name that in `policy_arns`"));
+        return Err(Fault::new(format!("has {length} characters; STS accepts at most {LONGEST}"))
+            .hint("remove spaces, or make it a managed policy and list its ARN in `policy_arns`"));
     }
     if let Some(stray) = text.chars().find(|c| u32::from(*c) > 0xff) {
-        return Err(Fault::new(format!("holds {}, which STS takes in no policy", echo(&stray.to_string())))
-            .hint(format!("write it in JSON's way: \\u{:04x}", u32::from(stray))));
+        return Err(Fault::new(format!(
+            "contains {}, which STS does not accept in a policy",
+            echo(&stray.to_string())
+        ))
+        .hint(format!("write it as JSON's escape \\u{:04x}", u32::from(stray))));
     }
     match serde_json::from_str(text) {
         Ok(serde_json::Value::Object(_)) => Ok(text.into()),
@@ -348,14 +362,18 @@ fn tag(text: &str) -> Result<(String, String), Fault> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     if name.is_empty() || name.chars().count() > 128 || value.chars().count() > 256 {
         return Err(Fault::new(format!("{} is too long or empty", echo(name)))
-            .hint("a tag's name has 1 to 128 characters, its value 256 at most"));
+            .hint("a tag's name has 1 to 128 characters, its value at most 256"));
     }
     if let Some(stray) = name.chars().chain(value.chars()).find(|c| !is_of_tags(*c)) {
-        let what = format!("{} holds {}, which STS takes in no tag", echo(name), echo(&stray.to_string()));
-        return Err(Fault::new(what).hint("take letters, digits, spaces and `_.:/=+-@`"));
+        let what = format!(
+            "{} contains {}, which STS does not accept in a tag",
+            echo(name),
+            echo(&stray.to_string())
+        );
+        return Err(Fault::new(what).hint("use letters, digits, spaces and `_.:/=+-@`"));
     }
     if name.to_ascii_lowercase().starts_with("aws:") {
-        return Err(Fault::new(format!("{} begins with `aws:`, which AWS keeps for itself", echo(name))));
+        return Err(Fault::new(format!("{} begins with `aws:`, which AWS reserves", echo(name))));
     }
     Ok((name.into(), value.into()))
 }

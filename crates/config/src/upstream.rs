@@ -1,8 +1,8 @@
-//! How AWS is reached, where the SDKs' and everybody's variables have a say.
+//! Checks how to connect to AWS. Variables of the SDKs and of other tools apply here too.
 
 use std::path::PathBuf;
 
-use super::Reader;
+use super::Consumer;
 use super::Upstream;
 use super::check::Check;
 use super::check::NONE;
@@ -20,7 +20,7 @@ impl Check<'_> {
         let connect_timeout = self.one("upstream.connect_timeout", None, values::timeout);
         let read_timeout = self.one("upstream.read_timeout", None, values::timeout);
         let ca_file = self.ca_file();
-        // Lower case wins and https goes before all, as in curl.
+        // As in curl: lower case goes before upper case, and https before all.
         let proxy =
             self.proxy_variable("upstream.proxy", &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
         let no_proxy = self.proxy_variable("upstream.no_proxy", &["no_proxy", "NO_PROXY"]);
@@ -36,7 +36,7 @@ impl Check<'_> {
         })
     }
 
-    /// Which of AWS's endpoints are called.
+    /// The variant of AWS's endpoints.
     fn variant(&mut self) -> Option<Variant> {
         let fips = self.endpoint_switch("upstream.use_fips_endpoint", "AWS_USE_FIPS_ENDPOINT");
         let dual_stack =
@@ -44,7 +44,7 @@ impl Check<'_> {
         Some(Variant { fips: fips?, dual_stack: dual_stack? })
     }
 
-    /// The SDKs' variable holds where nobody gave a file.
+    /// The CA bundle, from our option or else from the SDKs' variable.
     fn ca_file(&mut self) -> Value<PathBuf> {
         const SHARED: &str = "AWS_CA_BUNDLE";
         let own = self.path("upstream.ca_file", None);
@@ -63,7 +63,7 @@ impl Check<'_> {
         }
     }
 
-    /// A switch that the SDKs know as `shared`, which they read without regard to case.
+    /// A switch from our option, or else from the SDKs' variable `shared`. SDKs ignore the case of its value.
     fn endpoint_switch(&mut self, key: &str, shared: &str) -> Option<bool> {
         let own = self.one(key, None, values::switch);
         match (own, self.layers.environment.get(shared)) {
@@ -89,7 +89,7 @@ impl Check<'_> {
         }
     }
 
-    /// A variable that all tools share. It may hold a password, so no message repeats it.
+    /// A variable that many tools share. It may contain a password, so no message repeats it.
     fn proxy_variable(&mut self, key: &str, names: &[&str]) -> Setting<String> {
         let environment = self.layers.environment;
         let Some((name, text)) = names.iter().find_map(|name| Some((*name, environment.get(name)?))) else {
@@ -97,8 +97,8 @@ impl Check<'_> {
             return Setting::Absent;
         };
         let origin = Origin::Variable(name.into());
-        // A client may never need it: the daemon that it asks has its own way to AWS.
-        let is_needed = self.reader == Reader::Daemon;
+        // A client may never need the proxy: it may ask a daemon, which has its own connection to AWS.
+        let is_needed = self.reader == Consumer::Daemon;
         let proxy = if key == "upstream.proxy" { values::proxy(text) } else { Ok(text) };
         let is_malformed = proxy.is_err();
         let checked = values::plain(text).and_then(|text| if is_needed { proxy } else { Ok(text) });

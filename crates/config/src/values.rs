@@ -1,15 +1,15 @@
-//! What single values mean: spans, addresses, names.
+//! Parses single values: durations, addresses, names.
 //!
-//! Each function takes the text as it was given and says what is wrong with it without knowing where it
-//! stood. Texts are repeated in messages only through [`echo`], and never when they look like key material.
+//! Each function takes a text and returns its value, or says what is wrong with the text. It does not know the origin
+//! of the text. Messages repeat a text only through [`echo`], and never if it looks like key material.
 
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::Format;
-use super::Level;
+use super::LogFormat;
+use super::LogLevel;
 use anchord_core::arn;
 use anchord_core::arn::ProfileArn;
 use anchord_core::arn::Region;
@@ -34,18 +34,18 @@ impl Fault {
         self
     }
 
-    /// The same without the value that it is about. Programs log what anchord says of their command lines, and a value in
-    /// the wrong place may be secret.
+    /// The same message without the value `text`. Programs log anchord's messages about their command lines, and a
+    /// value in the wrong place may be a secret.
     pub(super) fn without(mut self, text: &str) -> Self {
         let quoted = echo(text);
-        // Such as `credential:`, whose name alone is told.
-        let behind = text.split_once(':').map(|(_, behind)| echo(behind));
+        // Messages about `credential:NAME` quote the name alone.
+        let rest = text.split_once(':').map(|(_, rest)| echo(rest));
         if self.what.contains(&quoted) {
             self.what = self.what.replace(&quoted, "the value");
-        } else if let Some(behind) = behind.filter(|behind| self.what.starts_with(behind)) {
-            self.what = self.what.replace(&behind, "what stands behind its `:`");
+        } else if let Some(rest) = rest.filter(|rest| self.what.starts_with(rest)) {
+            self.what = self.what.replace(&rest, "the text after `:`");
         } else if words(text).any(|word| self.what.contains(word)) {
-            // It shows a part of the value, or quotes it in another way.
+            // The message contains a part of the value, or quotes it in another way.
             self.what = "the value cannot be used".into();
         }
         if text.starts_with('/') {
@@ -60,7 +60,8 @@ impl Fault {
     }
 }
 
-/// The words by which a value is recognized in a message: none that are short, numbers, or of what ARNs and Regions are made.
+/// The words by which a message is searched for a value. Short words, numbers, and words that occur in many ARNs and
+/// Regions are left out.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     const COMMON: [&str; 14] = [
         "anchor",
@@ -84,8 +85,8 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A proxy as `HTTPS_PROXY` names it: `http://user:password@host:port`, the scheme and login left out or not. No fault
-/// repeats any of it, for where it is malformed any part may be the password.
+/// A proxy in the form of `HTTPS_PROXY`: `http://user:password@host:port`, where scheme and login are optional. No
+/// message repeats any part of it, because in a malformed text any part may be the password.
 pub(super) fn proxy(text: &str) -> Result<&str, Fault> {
     const FORM: &str = "the form is http://host:port";
     let (scheme, rest) = match text.trim().split_once("://") {
@@ -109,16 +110,16 @@ pub(super) fn proxy(text: &str) -> Result<&str, Fault> {
     if !host.starts_with(|first: char| first.is_alphanumeric() || first == ':')
         || !host.chars().all(is_of_host)
     {
-        return Err(Fault::new("names no proxy host").hint(FORM));
+        return Err(Fault::new("names a proxy without a valid host").hint(FORM));
     }
     if port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
-        return Err(Fault::new("names a proxy with a port that is no number up to 65535")
+        return Err(Fault::new("names a proxy whose port is not a number up to 65535")
             .hint("the form is http://user:password@host:port"));
     }
     Ok(text)
 }
 
-/// Refuses what no option can mean, before anything repeats it in a message.
+/// Refuses texts that are valid for no option, before any message repeats them.
 pub(super) fn plain(text: &str) -> Result<&str, Fault> {
     if text.is_empty() {
         return Err(Fault::new("is empty"));
@@ -135,7 +136,7 @@ pub(super) fn plain(text: &str) -> Result<&str, Fault> {
     Ok(text)
 }
 
-/// The same for what names a file, where nothing but a path is meant.
+/// The same for options that only take a path.
 pub(super) fn place(text: &str) -> Result<&str, Fault> {
     let text = plain(text)?;
     if is_key_material(text) { Err(Fault::new(CONTENT).hint("give the path of a file")) } else { Ok(text) }
@@ -146,11 +147,12 @@ const PEM_BEGIN: &str = "-----BEGIN";
 /// Parts of PEM text, and how `-----BEGI` and an OpenSSH key begin in Base64.
 const MARKS: [&str; 5] = [PEM_BEGIN, "PRIVATE KEY-----", "-----END", "LS0tLS1CRUdJ", "b3BlbnNzaC1rZXk"];
 
-/// Whether it is the content of a key or certificate file, as a whole or in part: PEM text, Base64 or hexadecimal digits.
+/// Whether `text` looks like the content of a key or certificate file, or a part of it: PEM text, Base64 or hexadecimal
+/// digits.
 pub fn is_key_material(text: &str) -> bool {
     let bare = text.trim();
     let bare = bare.strip_prefix("file:").unwrap_or(bare);
-    // No path that people have is as long and without a dot, and mixes all of these.
+    // Paths in practice are not this long without a dot and with all three kinds of characters.
     let has_all_kinds = [u8::is_ascii_uppercase, u8::is_ascii_lowercase, u8::is_ascii_digit]
         .iter()
         .all(|is_of_kind| bare.bytes().any(|byte| is_of_kind(&byte)));
@@ -165,16 +167,16 @@ fn is_of_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/= ".contains(&byte)
 }
 
-/// Whether it looks like the body of a PEM section on one line: DER of keys and certificates begins with a sequence, in
-/// Base64 an `M`.
+/// Whether `text` looks like the body of a PEM section on one line. DER of keys and certificates begins with a
+/// SEQUENCE, which is an `M` in Base64.
 fn is_base64_of_der(text: &str) -> bool {
     text.len() >= SHORTEST_KEY && text.starts_with('M') && text.bytes().all(is_of_base64)
 }
 
-/// What an Ed25519 key takes in PKCS#8.
+/// The length of an Ed25519 key in PKCS#8, in Base64.
 const SHORTEST_KEY: usize = 64;
 
-/// A name or value of the user's, short and on one line.
+/// Quotes a user's name or value for a message: shortened, and on one line.
 pub(super) fn echo(text: &str) -> String {
     let mut shown: String = text.chars().take(LONGEST_ECHO).collect();
     if shown.len() < text.len() {
@@ -185,7 +187,7 @@ pub(super) fn echo(text: &str) -> String {
 
 const LONGEST_ECHO: usize = 100;
 
-/// Takes a name or a list as it is.
+/// Accepts any text.
 pub(super) fn text(text: &str) -> Result<String, Fault> {
     Ok(text.into())
 }
@@ -199,30 +201,30 @@ pub(super) fn switch(text: &str) -> Result<bool, Fault> {
     }
 }
 
-/// What a session may begin with.
+/// The kinds of sources that a session may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SourceKind {
     RolesAnywhere,
     AccessKeys,
 }
 
-/// What a session begins with.
+/// The kind of a session's source.
 pub(super) fn source(text: &str) -> Result<SourceKind, Fault> {
     match text {
         "roles-anywhere" => Ok(SourceKind::RolesAnywhere),
         "access-keys" => Ok(SourceKind::AccessKeys),
-        _ => Err(Fault::new(format!("{} is none of roles-anywhere, access-keys", echo(text)))),
+        _ => Err(Fault::new(format!("{} is not a source (roles-anywhere, access-keys)", echo(text)))),
     }
 }
 
 /// The log level of this name.
-pub(super) fn level(text: &str) -> Result<Level, Fault> {
-    one_of(text, &Level::ALL, Level::as_str)
+pub(super) fn level(text: &str) -> Result<LogLevel, Fault> {
+    one_of(text, &LogLevel::ALL, LogLevel::as_str)
 }
 
 /// The log format of this name.
-pub(super) fn format(text: &str) -> Result<Format, Fault> {
-    one_of(text, &Format::ALL, Format::as_str)
+pub(super) fn format(text: &str) -> Result<LogFormat, Fault> {
+    one_of(text, &LogFormat::ALL, LogFormat::as_str)
 }
 
 fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, Fault> {
@@ -230,7 +232,7 @@ fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result
     all.iter()
         .copied()
         .find(|&value| name(value) == text)
-        .ok_or_else(|| Fault::new(format!("{} is none of {}", echo(text), names.join(", "))))
+        .ok_or_else(|| Fault::new(format!("{} is not one of {}", echo(text), names.join(", "))))
 }
 
 /// `1h`, `1h30m`, `500ms`, or a plain number of seconds.
@@ -260,14 +262,14 @@ pub(super) fn span(text: &str) -> Result<Duration, Fault> {
     if text.is_empty() { Err(malformed()) } else { Ok(total) }
 }
 
-/// What CreateSession accepts: 900 to 43200 whole seconds.
+/// A session duration as CreateSession accepts it: 900 to 43200 whole seconds.
 pub(super) fn session_duration(text: &str) -> Result<Duration, Fault> {
     let duration = span(text)?;
     if duration < Duration::from_secs(900) {
-        return Err(Fault::new(format!("{} is shorter than 15m, the shortest AWS grants", echo(text))));
+        return Err(Fault::new(format!("{} is shorter than 15m, the minimum of AWS", echo(text))));
     }
     if duration > Duration::from_secs(43200) {
-        return Err(Fault::new(format!("{} is longer than 12h, the longest AWS grants", echo(text))));
+        return Err(Fault::new(format!("{} is longer than 12h, the maximum of AWS", echo(text))));
     }
     if duration.subsec_nanos() != 0 {
         return Err(Fault::new(format!("{} is not a whole number of seconds", echo(text))));
@@ -283,7 +285,7 @@ pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
     let read = span(text);
     let is_bare = text.bytes().all(|byte| byte.is_ascii_digit());
     let limit = match read {
-        // Some programs count time-outs in seconds and others in milliseconds, so a number alone is a guess.
+        // Some programs count time-outs in seconds, others in milliseconds. A number without a unit is ambiguous.
         Ok(limit) if is_bare && !limit.is_zero() => {
             return Err(Fault::new(format!("{} has no unit", echo(text))).hint(units(text)));
         }
@@ -291,26 +293,28 @@ pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
         Err(fault) => return Err(fault.hint(units(text))),
     };
     if limit.is_zero() {
-        return Err(Fault::new(format!("{} leaves no time at all", echo(text))).hint("no limit is `none`"));
+        return Err(
+            Fault::new(format!("{} is not a valid time-out", echo(text))).hint("use `none` for no limit")
+        );
     }
     if limit > Duration::from_secs(3600) {
-        return Err(Fault::new(format!("{} is longer than 1h", echo(text))).hint("no limit is `none`"));
+        return Err(Fault::new(format!("{} is longer than 1h", echo(text))).hint("use `none` for no limit"));
     }
     Ok(Some(limit))
 }
 
-/// What to write in place of a time-out without a unit that is known.
+/// The hint for a time-out without a valid unit.
 fn units(text: &str) -> String {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let is_word = unit.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b' ');
     if (1..=12).contains(&digits) && is_word {
-        return format!("write `{number}ms` or `{number}s`, as it is meant");
+        return format!("write `{number}ms` or `{number}s`");
     }
-    "write a number and a unit (ms, s, m, h), such as 3000ms, 3000s or 1h30m; no limit is `none`".into()
+    "write a number and a unit (ms, s, m, h), such as 3000ms, 3000s or 1h30m; use `none` for no limit".into()
 }
 
-/// An address that only this host reaches.
+/// An address that only this host can reach.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
     let address: SocketAddr = text.parse().map_err(|_| {
         Fault::new(format!("{} is not an address with a port", echo(text)))
@@ -327,16 +331,16 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
         "{} can be reached from other hosts, and any client there would get credentials",
         echo(text)
     ))
-    .hint("take a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)"))
+    .hint("use a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)"))
 }
 
-/// `fd00:ec2::/32`, where EC2 has its metadata service in IPv6.
+/// `fd00:ec2::/32`: EC2's metadata service has its IPv6 address there.
 const EC2_PREFIX: [u16; 2] = [0xfd00, 0x0ec2];
 
 /// `https://host[:port]`, without a trailing slash.
 pub(super) fn endpoint(text: &str) -> Result<String, Fault> {
     let form = "write https://host or https://host:port";
-    // A login in a URL is a secret, so such a text is not repeated.
+    // A login in a URL is a secret, so the message does not repeat the text.
     if text.contains('@') {
         return Err(Fault::new("holds a user name").hint(form));
     }
@@ -375,7 +379,7 @@ pub(super) fn mode(text: &str) -> Result<u32, Fault> {
     })
 }
 
-/// What a session may be called: it becomes a part of paths and URLs.
+/// A session's name. It becomes a part of paths and URLs.
 pub(super) fn session_name(text: &str) -> Result<String, Fault> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let fits = (1..=64).contains(&text.len())
@@ -385,10 +389,10 @@ pub(super) fn session_name(text: &str) -> Result<String, Fault> {
         return Ok(text.into());
     }
     Err(Fault::new(format!("{} is not a session name", echo(text)))
-        .hint("take 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"))
+        .hint("use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"))
 }
 
-/// What CreateSession accepts as `roleSessionName`.
+/// A role session name as CreateSession accepts it (`roleSessionName`).
 pub(super) fn role_session_name(text: &str) -> Result<String, Fault> {
     let fits = (2..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b));
@@ -396,7 +400,7 @@ pub(super) fn role_session_name(text: &str) -> Result<String, Fault> {
         return Ok(text.into());
     }
     Err(Fault::new(format!("{} is not a role session name", echo(text)))
-        .hint("take 2 to 64 of letters, digits and `_+=,.@-`"))
+        .hint("use 2 to 64 letters, digits and `_+=,.@-`"))
 }
 
 /// A Region's name.
@@ -440,7 +444,7 @@ fn name_fault(text: &str, error: &arn::Error) -> Fault {
     }
 }
 
-/// The candidate that a slip of the fingers would turn into `word`.
+/// The candidate of which `word` may be a misspelling.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;

@@ -1,4 +1,4 @@
-//! What a person should know: where, what, and what to do. Mistakes and warnings alike.
+//! A mistake or a warning: where, what, and what to do.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Origin {
         /// The line.
         line: usize,
     },
-    /// Nobody gave it.
+    /// It is a default.
     Default,
 }
 
@@ -37,27 +37,27 @@ impl fmt::Display for Origin {
 /// One mistake or warning. Prints as `where: what; hint: what to do`, on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// The setting that it is about; [`Origin::Default`] when it is about none, or about the lack of one.
+    /// Where the setting was given; [`Origin::Default`] if the notice is about no setting, or a missing one.
     pub origin: Origin,
-    /// What is so, as a sentence without a full stop.
+    /// The mistake or the state, as a sentence without a full stop.
     pub what: Text,
     /// What a person can do.
     pub hint: Option<Text>,
 }
 
 impl Notice {
-    /// What is so, and nothing to do about it.
+    /// A notice without a hint.
     pub fn new(what: impl Into<Text>) -> Self {
         Self { origin: Origin::Default, what: what.into(), hint: None }
     }
 
-    /// The same, with what to do.
+    /// The same, with a hint.
     #[must_use]
     pub fn hinting(self, hint: impl Into<Text>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// The same, of a setting that was given there.
+    /// The same, about the setting that comes from `origin`.
     #[must_use]
     pub fn about(self, origin: Origin) -> Self {
         Self { origin, ..self }

@@ -22,8 +22,8 @@ pub enum Part<'a> {
 /// A text, with the settings that it names by their keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
-    text: String,
-    settings: Vec<Setting>,
+    text: Box<str>,
+    settings: Box<[Setting]>,
 }
 
 /// A setting that a text names.
@@ -39,30 +39,30 @@ pub struct Setting {
 impl Text {
     /// Puts parts together.
     pub fn of(parts: &[Part<'_>]) -> Self {
-        let mut whole = Self::default();
+        let (mut text, mut settings) = (String::new(), Vec::new());
         for part in parts {
             let (key, value) = match *part {
                 Part::Say(words) => {
-                    whole.text.push_str(words);
+                    text.push_str(words);
                     continue;
                 }
                 Part::Key(key) => (key, None),
                 Part::Set(key, value) => (key, Some(value.to_owned())),
             };
-            let from = whole.text.len();
-            whole.text.push_str(&match value.as_deref() {
+            let from = text.len();
+            text.push_str(&match value.as_deref() {
                 None => format!("`{key}`"),
                 Some(value @ ("true" | "false")) => format!("`{key} = {value}`"),
                 Some(value) => format!("`{key} = \"{value}\"`"),
             });
-            whole.settings.push(Setting { at: from..whole.text.len(), key: key.into(), value });
+            settings.push(Setting { at: from..text.len(), key: key.into(), value });
         }
-        whole
+        Self::restored(text, settings)
     }
 
     /// A text that was taken apart with [`Text::as_str`] and [`Text::settings`].
     pub fn restored(text: String, settings: Vec<Setting>) -> Self {
-        Self { text, settings }
+        Self { text: text.into(), settings: settings.into() }
     }
 
     /// The text, with the keys of the file.
@@ -77,16 +77,14 @@ impl Text {
 
     /// This text, and `more` behind it.
     #[must_use]
-    pub fn then(mut self, more: &Self) -> Self {
+    pub fn then(self, more: &Self) -> Self {
         let from = self.text.len();
-        self.text.push_str(&more.text);
-        self.settings.extend(
-            more.settings
-                .iter()
-                .cloned()
-                .map(|setting| Setting { at: setting.at.start + from..setting.at.end + from, ..setting }),
-        );
-        self
+        let mut settings = self.settings.into_vec();
+        for setting in &more.settings {
+            let at = setting.at.start + from..setting.at.end + from;
+            settings.push(Setting { at, ..setting.clone() });
+        }
+        Self::restored(self.text.into_string() + &more.text, settings)
     }
 
     /// The text for a reader who calls settings as `name` does, which gives `None` for a setting that keeps its key.
@@ -119,19 +117,19 @@ impl fmt::Display for Text {
 
 impl PartialEq<&str> for Text {
     fn eq(&self, other: &&str) -> bool {
-        self.text == *other
+        *self.text == **other
     }
 }
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        text.to_owned().into()
+        Self { text: text.into(), ..Self::default() }
     }
 }
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self { text, settings: Vec::new() }
+        Self { text: text.into(), ..Self::default() }
     }
 }
 

@@ -134,5 +134,5 @@ fn section(label: &str, der: &[u8]) -> FileContent {
 
 /// Formats the error and its hint, which must not panic.
 fn tell(error: impl Classify) -> (String, Option<String>) {
-    (error.to_string(), error.hint())
+    (error.to_string(), error.hint().map(|hint| hint.to_string()))
 }

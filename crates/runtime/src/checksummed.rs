@@ -1,6 +1,6 @@
-//! The written form of credentials that outlive a process: a title, a checksum and JSON, a line each.
+//! The file format of saved credentials: three lines with a title, a checksum and JSON.
 //!
-//! The checksum finds damage. It is no defence against forgery: what is read was written where only this user can write.
+//! The checksum detects damage, not forgery. Only this user can write the files, so forgery needs no defence here.
 
 use std::io;
 
@@ -13,11 +13,11 @@ use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_core::text::Text;
 
-/// What distinguishes one kind of content from another.
-pub(crate) struct Format {
-    /// The kind of content and the version of its form.
+/// The format of one kind of content.
+pub(crate) struct ChecksummedFormat {
+    /// The first line: the kind of content and the version of its format.
     pub(crate) title: &'static str,
-    /// SHA-256 as text. Each kind has kept its own alphabet, because files of earlier versions must stay readable.
+    /// SHA-256 as text. Each kind has its own encoding, because files of earlier versions must stay readable.
     pub(crate) checksum: fn(&[u8]) -> String,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Format {
 pub(crate) enum Unusable {
     #[error("it is not in the format of this version")]
     Foreign,
-    #[error("it is damaged: its digest does not match")]
+    #[error("it is damaged: its checksum does not match")]
     Damaged,
     #[error("it is damaged: its content cannot be read")]
     Malformed,
@@ -39,28 +39,26 @@ impl Classify for Unusable {
 
     fn hint(&self) -> Option<Text> {
         match self {
-            Self::Foreign => {
-                Some("nothing to do after an upgrade; it is replaced with the next renewal".into())
-            }
-            Self::Damaged | Self::Malformed => Some("it is replaced with the next renewal".into()),
+            Self::Foreign => Some("after an upgrade this is expected; the next renewal replaces it".into()),
+            Self::Damaged | Self::Malformed => Some("the next renewal replaces it".into()),
         }
     }
 }
 
-impl Format {
-    /// The written form of `content`: text, numbers, and lists and records of these.
+impl ChecksummedFormat {
+    /// Encodes `content`, which must consist of text, numbers, and lists and records of these.
     pub(crate) fn encode(&self, content: &impl Serialize) -> Secret<Vec<u8>> {
         const PROOF: &str = "text, numbers, and lists and records of these can always be written as JSON";
         let mut length = Length(0);
         serde_json::to_writer(&mut length, content).expect(PROOF);
-        // Room for all of it: a buffer that grows leaves copies of the secrets behind.
+        // Reserve the whole length first: a growing buffer would leave copies of the secrets in memory.
         let mut json = Zeroizing::new(Vec::with_capacity(length.0));
         serde_json::to_writer(&mut *json, content).expect(PROOF);
         let head = format!("{}\n{}\n", self.title, (self.checksum)(&json));
         Secret::new([head.as_bytes(), &json].concat())
     }
 
-    /// Reads the written form.
+    /// Decodes content and verifies its checksum.
     pub(crate) fn decode<T: DeserializeOwned>(&self, bytes: &Secret<Vec<u8>>) -> Result<T, Unusable> {
         let rest = bytes.expose().strip_prefix(self.title.as_bytes()).ok_or(Unusable::Foreign)?;
         let rest = rest.strip_prefix(b"\n").ok_or(Unusable::Foreign)?;
@@ -73,7 +71,7 @@ impl Format {
     }
 }
 
-/// Counts what is written to it.
+/// Counts the bytes that are written to it.
 struct Length(usize);
 
 impl io::Write for Length {
@@ -94,7 +92,7 @@ mod tests {
     use super::*;
     use anchord_core::digest::sha256_hex;
 
-    const FORMAT: Format = Format { title: "anchord test 1", checksum: sha256_hex };
+    const FORMAT: ChecksummedFormat = ChecksummedFormat { title: "anchord test 1", checksum: sha256_hex };
 
     fn content() -> Vec<String> {
         vec!["first".into(), "second \"quoted\"".into()]

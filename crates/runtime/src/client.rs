@@ -1,6 +1,6 @@
-//! Asks a running daemon through its Unix socket: what the verbs and embedding programs have in common.
+//! Asks a running daemon through its Unix socket, for verbs and for programs that embed anchord.
 
-mod locked_out;
+mod access_denied;
 pub mod running;
 
 use std::io;
@@ -30,67 +30,69 @@ use anchord_core::notice::Origin;
 use anchord_core::secret::Secret;
 use anchord_frontend::process;
 
-/// Far above any answer, which is a set of credentials or the status of a few sessions.
+/// Far more than any answer has: credentials, or the status of some sessions.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// What came of asking.
-pub enum Asked {
+/// The outcome of a request to a daemon.
+pub enum DaemonAnswer {
     /// The daemon's answer.
     Answered(Secret<Vec<u8>>),
     /// The daemon's refusal.
     Refused(Failure),
     /// The daemon has no such session.
     Unknown(Failure),
-    /// The daemon's session of that name is another than the one that was asked for.
+    /// The daemon's session of this name has other settings than the requested one.
     Differs(Failure),
-    /// The host's daemon is there, and this user may not use it.
+    /// The host's daemon has a socket there, but this user may not use it.
     Forbidden(Failure),
-    /// Nobody listens there.
+    /// No daemon listens there.
     NoDaemon,
 }
 
-/// An error as the socket's front end writes it.
+/// The body of an error response of the socket.
 #[derive(Deserialize)]
-struct Refusal {
+struct ErrorBody {
     message: String,
     hint: Option<String>,
     class: Option<String>,
     reason_code: Option<String>,
 }
 
-/// A place where a daemon may listen.
+/// A socket on which a daemon may listen.
 #[derive(Clone, Debug)]
-pub struct Place {
-    /// The socket.
+pub struct DaemonSocket {
+    /// The path of the socket.
     pub path: PathBuf,
-    /// A daemon that does not know the session is not the one that is meant.
+    /// Whether to try other sockets if this daemon does not have the session.
     optional: bool,
-    /// The host's daemon, while its settings define the session too: a user whom it keeps out may have other ways.
+    /// Whether this is the host's daemon and the host's settings define the session. A user without access to the
+    /// daemon may then obtain credentials directly.
     is_the_hosts: bool,
 }
 
-/// Where to look for a daemon: the place that the settings name, and the system's unless they name one or define
-/// sessions of this user's own, which another daemon's sessions of the same name must not replace.
-pub fn places(settings: &Settings) -> Vec<Place> {
+/// The sockets to try: the one of the settings, then the host's. The host's is left out if the settings choose a
+/// socket. It is also left out if they define the user's own sessions, because a session of the host's daemon with the
+/// same name must not replace them.
+pub fn sockets(settings: &Settings) -> Vec<DaemonSocket> {
     let has_own_sessions = !settings.sessions.is_empty() && !settings.file_is_the_systems();
     let has_choice = chooses_a_place(settings) || has_own_sessions;
 
     let defines_it = !settings.sessions.is_empty() && !has_choice;
     let own = settings.socket.as_ref().map(|socket| {
         let is_the_hosts = defines_it && socket.path == Path::new(SYSTEM_SOCKET);
-        Place { path: socket.path.clone(), optional: false, is_the_hosts }
+        DaemonSocket { path: socket.path.clone(), optional: false, is_the_hosts }
     });
-    let system = Place { path: SYSTEM_SOCKET.into(), optional: defines_it, is_the_hosts: defines_it };
+    let system = DaemonSocket { path: SYSTEM_SOCKET.into(), optional: defines_it, is_the_hosts: defines_it };
     match own {
         Some(own) if has_choice || own.path == system.path => vec![own],
-        // After `su` XDG_RUNTIME_DIR may still be another user's: that user's daemon is not meant.
+        // After `su`, XDG_RUNTIME_DIR may still be another user's. Do not ask that user's daemon.
         Some(own) if is_closed(&own.path) => vec![system],
         own => own.into_iter().chain((!has_choice).then_some(system)).collect(),
     }
 }
 
 fn chooses_a_place(settings: &Settings) -> bool {
-    // XDG_RUNTIME_DIR and the like decide a default; nobody chose it for anchord.
+    // Variables such as XDG_RUNTIME_DIR set a default. They are not a choice for anchord.
     let is_chosen = |key| match settings.origins.of(key) {
         Some(Origin::Argument(_) | Origin::File { .. }) => true,
         Some(Origin::Variable(name)) => name.starts_with("ANCHORD_"),
@@ -99,22 +101,22 @@ fn chooses_a_place(settings: &Settings) -> bool {
     is_chosen("socket.path") || is_chosen("runtime_directory")
 }
 
-/// Whether anything here says that a daemon is meant to run, though none answers yet: a settings file, a place that was
-/// chosen for its socket, or a socket. Their folder is no sign, for clients keep their cache in it.
+/// Whether a daemon is expected to run, even if none answers yet. Signs are a settings file, a chosen socket, or an
+/// existing socket. The folder of a socket is no sign, because clients have their cache there.
 pub fn is_awaited(settings: &Settings) -> bool {
-    let has_socket = |place: &Place| fs_err::symlink_metadata(&place.path).is_ok();
+    let has_socket = |socket: &DaemonSocket| fs_err::symlink_metadata(&socket.path).is_ok();
     settings.file.is_some()
         || settings.unread_file.is_some()
         || chooses_a_place(settings)
-        || places(settings).iter().any(has_socket)
+        || sockets(settings).iter().any(has_socket)
 }
 
-/// Whether this user may not even see what is there.
+/// Whether this user may not see whether the file exists.
 fn is_closed(path: &Path) -> bool {
     fs_err::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Whether the socket of a daemon is where clients of this environment look for one; it may be closed to them.
+/// Whether a daemon's socket exists where clients with this environment look. They may lack permission to use it.
 pub fn is_there(environment: &Environment) -> bool {
     let own = environment.get("XDG_RUNTIME_DIR").map(|folder| Path::new(folder).join("anchord/anchord.sock"));
     let mut sockets = own.into_iter().chain([PathBuf::from(SYSTEM_SOCKET)]);
@@ -126,39 +128,40 @@ pub fn is_there(environment: &Environment) -> bool {
 
 const SYSTEM_SOCKET: &str = "/run/anchord/anchord.sock";
 
-/// What is asked of a session.
+/// What to ask about a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
     /// Its credentials.
     Credentials,
-    /// Whether it is the one that the caller means.
+    /// Whether it has the settings that the caller gives.
     Settings,
 }
 
-/// Asks for a session, and says what the caller itself said of it.
+/// Asks about a session, and sends the options that the caller itself gives for it.
 pub async fn ask_for(
     session: &str,
     question: Question,
-    (settings, places): (&Settings, &[Place]),
+    (settings, sockets): (&Settings, &[DaemonSocket]),
     limit: Duration,
-) -> Asked {
+) -> DaemonAnswer {
     let stated = settings.stated();
-    let asked = ask(places, &path_of(session, question, &stated), limit).await;
-    if !matches!(asked, Asked::Differs(_)) {
+    let asked = ask(sockets, &path_of(session, question, &stated), limit).await;
+    if !matches!(asked, DaemonAnswer::Differs(_)) {
         return asked;
     }
-    // The daemon may know the same files by other paths. Where they hang, so would a call that is made here.
+    // The daemon may know the same files by other paths. This may block on a hanging file system, as would a direct
+    // call to AWS.
     let settings = settings.clone();
     match tokio::task::spawn_blocking(move || settings.stated_by_any_path()).await {
-        Ok(more) if more != stated => ask(places, &path_of(session, question, &more), limit).await,
+        Ok(more) if more != stated => ask(sockets, &path_of(session, question, &more), limit).await,
         _ => asked,
     }
 }
 
-/// The credentials of a daemon's answer to [`Question::Credentials`], as received at `now`.
+/// Reads the credentials in a daemon's answer to [`Question::Credentials`], received at `now`.
 ///
 /// # Errors
-/// When the answer is not a set of credentials.
+/// If the answer is not a set of credentials.
 pub fn credentials(answer: &Secret<Vec<u8>>, now: Moment) -> Result<Credentials, Failure> {
     process::read(answer.expose(), now)
         .ok_or_else(|| Failure::of(Reason::DaemonUnavailable, "the daemon's answer cannot be read", None))
@@ -175,39 +178,44 @@ fn path_of(session: &str, question: Question, stated: &[Fact]) -> String {
     format!("/v1/sessions/{session}/{what}{query}")
 }
 
-/// Asks the first of `places` at which a daemon listens that has the session.
-pub async fn ask(places: &[Place], path: &str, limit: Duration) -> Asked {
+/// Asks the daemons at `sockets` in order, until one has the session.
+pub async fn ask(sockets: &[DaemonSocket], path: &str, limit: Duration) -> DaemonAnswer {
     let mut differs = None;
-    for place in places {
+    for socket in sockets {
         let gives_up_at = Instant::now() + limit;
-        let asked = match connect(&place.path, gives_up_at).await {
-            Ok(stream) => answer(stream, &place.path, path, limit, gives_up_at).await,
+        let asked = match connect(&socket.path, gives_up_at).await {
+            Ok(stream) => answer(stream, &socket.path, path, limit, gives_up_at).await,
             Err(error) if is_absence(&error) => continue,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let failure = locked_out::failure(&place.path);
-                if place.is_the_hosts { Asked::Forbidden(failure) } else { Asked::Refused(failure) }
+                let failure = access_denied::failure(&socket.path);
+                if socket.is_the_hosts {
+                    DaemonAnswer::Forbidden(failure)
+                } else {
+                    DaemonAnswer::Refused(failure)
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Asked::Refused(crowded(&place.path, limit))
+                DaemonAnswer::Refused(queue_full(&socket.path, limit))
             }
-            Err(error) => Asked::Refused(unreachable(&place.path, &error)),
+            Err(error) => DaemonAnswer::Refused(unreachable(&socket.path, &error)),
         };
         match asked {
-            Asked::Unknown(_) if place.optional => {}
-            // The next one may have it.
-            Asked::Differs(failure) => differs = differs.or(Some(failure)),
+            DaemonAnswer::Unknown(_) if socket.optional => {}
+            // The next daemon may have the right one.
+            DaemonAnswer::Differs(failure) => differs = differs.or(Some(failure)),
             asked => return asked,
         }
     }
-    differs.map_or(Asked::NoDaemon, Asked::Differs)
+    differs.map_or(DaemonAnswer::NoDaemon, DaemonAnswer::Differs)
 }
 
-/// Connects, waiting for room in the listener's queue.
+/// Connects. Waits while the listener's queue is full.
 async fn connect(path: &Path, gives_up_at: Instant) -> io::Result<UnixStream> {
     let mut pause = SHORTEST_PAUSE;
     loop {
         match UnixStream::connect(path).await {
-            // A Unix socket whose queue is full refuses at once, and tells nobody when there is room.
+            // A Unix socket with a full queue refuses immediately, and gives no event once there is room. So this
+            // polls.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < gives_up_at => {
                 tokio::time::sleep_until(gives_up_at.min(Instant::now() + pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -220,13 +228,13 @@ async fn connect(path: &Path, gives_up_at: Instant) -> io::Result<UnixStream> {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(160);
 
-/// What a daemon handed out to a keeper that renews, unless it is what the keeper was given before. The daemon has decided
-/// which of two sets AWS takes longer, by what it knows of AWS's clock, and whose they are to be by its settings of now.
+/// The renewed credentials from a daemon's answer, for a keeper that got `given` before. Other credentials than `given`
+/// count as newer: the daemon knows AWS's clock and its current settings, and has decided which set lasts longer.
 ///
 /// # Errors
-/// The daemon's own, to be asked again soon, for the daemon keeps the pauses; or that it has no newer ones yet, to be
-/// asked again after a part of what these have left: a daemon may keep them for hours, because they end later than what
-/// AWS grants now.
+/// The daemon's own error, or that it has no newer credentials yet. After the daemon's error the keeper asks again
+/// soon, because the daemon itself pauses between calls to AWS. If there are no newer credentials, it asks again after
+/// a part of the remaining life: a daemon may keep a set for hours, because it ends later than new ones would.
 pub fn renewed(
     answer: Result<Credentials, Failure>,
     given: Option<&Credentials>,
@@ -236,7 +244,7 @@ pub fn renewed(
     match given {
         Some(given) if given.access_key_id() == credentials.access_key_id() => {
             let left = Duration::try_from(credentials.remaining(now)).unwrap_or_default();
-            let hint = "see what keeps the daemon from renewing: anchord status";
+            let hint = "`anchord status` shows why the daemon has not renewed them";
             let same = Failure::of(
                 Reason::NoCredentialsYet,
                 "the daemon has no newer credentials yet",
@@ -249,14 +257,14 @@ pub fn renewed(
     }
 }
 
-/// The daemon keeps its own pauses; to ask it costs nothing.
+/// Short, because a daemon pauses between calls to AWS itself and asking it is cheap.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Says where nobody answered.
-pub fn nobody(places: &[Place]) -> Failure {
-    let paths: Vec<_> = places.iter().map(|place| format!("`{}`", place.path.display())).collect();
+/// The error that no daemon listens on any of `sockets`.
+pub fn no_daemon(sockets: &[DaemonSocket]) -> Failure {
+    let paths: Vec<_> = sockets.iter().map(|socket| format!("`{}`", socket.path.display())).collect();
     let message = format!("no daemon listens on {}", paths.join(" or "));
-    let hint = "start it with `anchord run`, or name its socket with --socket-path";
+    let hint = "start it with `anchord run`, or give its socket with --socket-path";
     Failure::of(Reason::NoDaemon, message, Some(hint.into()))
 }
 
@@ -265,10 +273,11 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), Kind::NotFound | Kind::ConnectionRefused | Kind::NotADirectory)
 }
 
-fn crowded(socket: &Path, limit: Duration) -> Failure {
+fn queue_full(socket: &Path, limit: Duration) -> Failure {
     let (socket, seconds) = (socket.display(), limit.as_secs());
     let message = format!("the daemon at `{socket}` accepted no connection within {seconds} s");
-    let hint = format!("check whether it is stopped or overloaded: `fuser -v {socket}` shows its process");
+    let hint =
+        format!("check whether the daemon is stopped or overloaded: `fuser -v {socket}` shows its process");
     Failure::of(Reason::DaemonUnavailable, message, Some(hint.into()))
 }
 
@@ -283,23 +292,23 @@ async fn answer(
     path: &str,
     limit: Duration,
     gives_up_at: Instant,
-) -> Asked {
+) -> DaemonAnswer {
     let failed = |what: &str| {
         let message = format!("the daemon at `{}` {what}", socket.display());
-        Asked::Refused(Failure::of(Reason::DaemonUnavailable, message, None))
+        DaemonAnswer::Refused(Failure::of(Reason::DaemonUnavailable, message, None))
     };
     match tokio::time::timeout_at(gives_up_at, exchange(stream, path)).await {
         Err(_) => failed(&format!("did not answer within {} s", limit.as_secs())),
-        Ok(None) => failed("broke off its answer"),
-        Ok(Some((StatusCode::OK, body))) => Asked::Answered(body),
-        Ok(Some((status, body))) => match serde_json::from_slice::<Refusal>(body.expose()) {
-            Ok(Refusal { message, hint, class, reason_code }) => {
+        Ok(None) => failed("closed the connection before the end of its answer"),
+        Ok(Some((StatusCode::OK, body))) => DaemonAnswer::Answered(body),
+        Ok(Some((status, body))) => match serde_json::from_slice::<ErrorBody>(body.expose()) {
+            Ok(ErrorBody { message, hint, class, reason_code }) => {
                 let reason = Reason::of_words(reason_code.as_deref(), class.as_deref());
                 let failure = Failure::of(reason, message, hint.map(Into::into));
                 match status {
-                    StatusCode::NOT_FOUND => Asked::Unknown(failure),
-                    StatusCode::CONFLICT => Asked::Differs(failure),
-                    _ => Asked::Refused(failure),
+                    StatusCode::NOT_FOUND => DaemonAnswer::Unknown(failure),
+                    StatusCode::CONFLICT => DaemonAnswer::Differs(failure),
+                    _ => DaemonAnswer::Refused(failure),
                 }
             }
             Err(_) => failed(&format!("answered {status}")),
@@ -339,7 +348,7 @@ profile_arn = "arn:aws:rolesanywhere:us-east-1:123456789012:profile/p"
 role_arn = "arn:aws:iam::123456789012:role/r"
 "#;
 
-    /// Where a user with this settings file and these arguments would look, optional places with a `?`.
+    /// The sockets that a user with this settings file and these arguments tries, optional ones with a `?`.
     fn looked_at(file: &str, arguments: &[(&str, &str)]) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("anchord.toml");
@@ -347,9 +356,10 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         let given = [("config", path.to_str().unwrap())].into_iter().chain(arguments.iter().copied());
         let environment = Environment::from_iter([("XDG_RUNTIME_DIR", "/run/user/7")]);
         let settings = config::load_for_client(Arguments::given(given).unwrap(), &environment).unwrap();
-        let shown =
-            |place: &Place| format!("{}{}", place.path.display(), if place.optional { "?" } else { "" });
-        places(&settings).iter().map(shown).collect()
+        let shown = |socket: &DaemonSocket| {
+            format!("{}{}", socket.path.display(), if socket.optional { "?" } else { "" })
+        };
+        sockets(&settings).iter().map(shown).collect()
     }
 
     #[test]
@@ -361,7 +371,7 @@ role_arn = "arn:aws:iam::123456789012:role/r"
     }
 
     #[test]
-    fn a_daemon_is_waited_for_where_anything_says_that_one_is_meant() {
+    fn a_daemon_is_expected_if_anything_says_that_one_runs() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("anchord.toml");
         fs_err::write(&file, "").unwrap();
@@ -401,12 +411,13 @@ role_arn = "arn:aws:iam::123456789012:role/r"
     #[tokio::test]
     async fn a_daemon_that_may_be_missing_hides_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let nowhere = Place { path: folder.path().join("none.sock"), optional: false, is_the_hosts: false };
+        let nowhere =
+            DaemonSocket { path: folder.path().join("none.sock"), optional: false, is_the_hosts: false };
         let stale = folder.path().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
-        let places = [nowhere, Place { path: stale, optional: true, is_the_hosts: true }];
+        let sockets = [nowhere, DaemonSocket { path: stale, optional: true, is_the_hosts: true }];
 
-        assert!(matches!(ask(&places, "/v1/status", Duration::from_secs(5)).await, Asked::NoDaemon));
+        assert!(matches!(ask(&sockets, "/v1/status", Duration::from_secs(5)).await, DaemonAnswer::NoDaemon));
     }
 
     /// A listener whose queue is full, and what fills it.
@@ -437,7 +448,7 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("crowded.sock");
         let (listener, queued) = crowded_listener(&path);
-        let places = [Place { path, optional: false, is_the_hosts: false }];
+        let sockets = [DaemonSocket { path, optional: false, is_the_hosts: false }];
         // It begins when the client has found the queue full.
         let serve = async {
             for _ in &queued {
@@ -448,9 +459,10 @@ role_arn = "arn:aws:iam::123456789012:role/r"
             ours
         };
 
-        let (asked, _ours) = tokio::join!(biased; ask(&places, "/v1/status", Duration::from_secs(30)), serve);
+        let (asked, _ours) =
+            tokio::join!(biased; ask(&sockets, "/v1/status", Duration::from_secs(30)), serve);
 
-        let Asked::Answered(body) = asked else { panic!("the client was sent away") };
+        let DaemonAnswer::Answered(body) = asked else { panic!("the client was sent away") };
         assert_eq!(body.expose(), b"ok");
     }
 
@@ -459,11 +471,12 @@ role_arn = "arn:aws:iam::123456789012:role/r"
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("crowded.sock");
         let _crowded = crowded_listener(&path);
-        let (started, places) = (Instant::now(), [Place { path, optional: false, is_the_hosts: false }]);
+        let (started, sockets) =
+            (Instant::now(), [DaemonSocket { path, optional: false, is_the_hosts: false }]);
 
-        let asked = ask(&places, "/v1/status", Duration::from_secs(5)).await;
+        let asked = ask(&sockets, "/v1/status", Duration::from_secs(5)).await;
 
-        let Asked::Refused(failure) = asked else { panic!("nobody has answered") };
+        let DaemonAnswer::Refused(failure) = asked else { panic!("nobody has answered") };
         assert_eq!((failure.class(), started.elapsed()), (Class::Transient, Duration::from_secs(5)));
         let text = failure.to_string();
         assert!(

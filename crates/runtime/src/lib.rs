@@ -1,4 +1,4 @@
-//! Puts the stages together: sessions from settings, the daemon that runs them, and credentials for processes beside it.
+//! Combines the stages: makes sessions from settings, runs them in a daemon, and gives credentials to other processes.
 
 pub mod assembly;
 mod checksummed;

@@ -5,7 +5,7 @@ use clap::ArgAction;
 use clap::Command;
 
 use anchord_config as config;
-use anchord_config::arguments::Use;
+use anchord_config::arguments::FlagSet;
 
 pub(super) fn command() -> Command {
     Command::new("bedrock")
@@ -22,24 +22,24 @@ fn invoke() -> Command {
         .about("Call a model and print its answer")
         .long_about(
             "Call a model and print its answer.\n\n\
-             The body is JSON (unless --content-type says otherwise) and may hold placeholders: {{name}} is replaced by \
-             what --var or --var-file gives. Inside of a string the value is escaped, so that it stays text; outside \
-             of one it must be JSON itself, such as 12 or [\"a\"]. A placeholder without a value and a value without \
-             a placeholder are mistakes. {{{{ is two braces.\n\n\
-             Arguments can be seen by whoever may list this host's processes: what is private comes by stdin or from a file.\n\n\
-             Without --output the answer is printed as it is; with --stream, its text as it comes. An answer that is \
-             billed and cannot go where it should, or holds nothing at --output, is printed on stderr. Nothing is sent before everything that is given has been checked, and no call is repeated unless --retries says so.\n\n\
-             Exit codes: 0 done, 1 the network, a file or the answer failed, 2 the arguments or the body are wrong, 3 AWS \
-             refused.",
+             The body is JSON (unless --content-type names another type) and may contain placeholders: {{name}} is replaced \
+             with the value from --var or --var-file. Inside a JSON string the value is escaped and stays text; elsewhere \
+             it must be JSON, such as 12 or [\"a\"]. A placeholder without a value is an error, and so is a value without \
+             a placeholder. Write {{{{ for two braces.\n\n\
+             Every user who can list this host's processes can read the arguments: pass private text on stdin or in a file.\n\n\
+             Without --output, the whole answer is printed; with --stream, its text as it arrives. AWS bills each answer, so \
+             one that cannot be written to its destination, or has no match for --output, is printed on stderr. \
+             All arguments are checked before anything is sent. No call is repeated without --retries.\n\n\
+             Exit codes: 0 done, 1 the network, a file or the answer failed, 2 invalid arguments or body, 3 AWS refused.",
         )
         .args([
             Arg::new("model-id")
                 .long("model-id")
                 .value_name("ID|ARN")
                 .required(true)
-                .help("A foundation model's or inference profile's id, or the ARN of anything that can be called"),
-            switch("converse", "Call Converse, which takes the same JSON for all models, instead of InvokeModel"),
-            switch("stream", "Print the answer as it comes"),
+                .help("Id of a foundation model or inference profile, or the ARN of anything that Bedrock can invoke"),
+            switch("converse", "Call Converse (one JSON format for all models) instead of InvokeModel"),
+            switch("stream", "Print the answer as it arrives"),
         ])
         .args(body_arguments())
         .args(answer_arguments())
@@ -48,25 +48,25 @@ fn invoke() -> Command {
                 .long("header")
                 .value_name("NAME:VALUE")
                 .action(ArgAction::Append)
-                .help("One more header, which is signed too, such as X-Amzn-Bedrock-Trace:ENABLED; may be repeated"),
+                .help("Additional signed header, such as X-Amzn-Bedrock-Trace:ENABLED; may be repeated"),
             Arg::new("retries")
                 .long("retries")
                 .value_name("N")
                 .value_parser(retries)
                 .default_value("0")
-                .help("How often to repeat a call that was throttled or got no answer; each may be billed"),
+                .help("Maximum number of retries after throttling or no answer; each may be billed"),
             Arg::new("timeout")
                 .long("timeout")
                 .value_name("DURATION")
                 .default_value("5m")
                 .allow_negative_numbers(true)
-                .help("How long the model may be silent, with its unit (3000ms, 90s, 5m); none or -1 for no limit"),
+                .help("Read time-out, with its unit (3000ms, 90s, 5m); none or -1 for no limit"),
         ])
         .args([region(SESSION_FIRST), endpoint_url("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")])
         .args(settings_of_a_call())
 }
 
-/// clap's own parser would repeat the value.
+/// clap's own parser would repeat the value in its error.
 fn retries(text: &str) -> Result<u32, &'static str> {
     let number = text.parse().ok().filter(|number| *number <= 10);
     number.ok_or("expected a whole number from 0 to 10")
@@ -78,38 +78,38 @@ fn body_arguments() -> [Arg; 8] {
             .long("body")
             .value_name("TEXT|-")
             .conflicts_with_all(["body-file", "message"])
-            .help("The body; `-` reads it from stdin [default: stdin, unless that is a terminal]"),
+            .help("Body; `-` reads it from stdin [default: stdin, unless stdin is a terminal]"),
         Arg::new("body-file")
             .long("body-file")
             .value_name("PATH")
             .conflicts_with("message")
-            .help("The file that holds the body; `-` is stdin"),
+            .help("File with the body; `-` reads it from stdin"),
         Arg::new("message")
             .long("message")
             .value_name("TEXT")
-            .help("What the user says, instead of a body; implies --converse; may hold placeholders"),
+            .help("User message, instead of a body; implies --converse; may contain placeholders"),
         Arg::new("var")
             .long("var")
             .value_name("NAME=VALUE")
             .action(ArgAction::Append)
-            .help("What stands for {{NAME}}; may be repeated"),
+            .help("Value of the placeholder {{NAME}}; may be repeated"),
         Arg::new("var-file")
             .long("var-file")
             .value_name("NAME=PATH")
             .action(ArgAction::Append)
-            .help("The file with the text for {{NAME}}; may be repeated"),
-        switch("literal", "Send the body as it is, braces and all: look for no placeholders")
+            .help("File with the value of the placeholder {{NAME}}; may be repeated"),
+        switch("literal", "Send the body unchanged; do not replace placeholders")
             .conflicts_with_all(["var", "var-file"]),
         Arg::new("content-type")
             .long("content-type")
             .value_name("TYPE")
             .conflicts_with_all(["converse", "message"])
-            .help("What the body is [default: application/json]"),
+            .help("Media type of the body [default: application/json]"),
         Arg::new("accept")
             .long("accept")
             .value_name("TYPE")
             .conflicts_with_all(["converse", "message"])
-            .help("Type of the answer [default: the model's own, usually application/json]"),
+            .help("Media type of the answer [default: the model's own, usually application/json]"),
     ]
 }
 
@@ -120,15 +120,15 @@ fn answer_arguments() -> [Arg; 3] {
             .value_name("JSONPATH")
             .action(ArgAction::Append)
             .help(
-                "Print only what is there (RFC 9535), a match a line, strings as they are; may be repeated. With --stream \
-                 each event is looked at, such as '$.metadata.usage.outputTokens'",
+                "Print only the matches of this JSONPath (RFC 9535), one on each line, strings without quotes; may be \
+                 repeated. With --stream, applies to each event, such as '$.metadata.usage.outputTokens'",
             ),
-        switch("json", "Print each event of a stream as a line of JSON").requires("stream").conflicts_with("output"),
+        switch("json", "Print each event of the stream as one line of JSON").requires("stream").conflicts_with("output"),
         Arg::new("output-file")
             .long("output-file")
             .value_name("PATH")
             .conflicts_with("stream")
-            .help("Write the whole answer there, in one step; what --output selects is printed all the same"),
+            .help("File for the whole answer, replaced in one step; the matches of --output are still printed"),
     ]
 }
 
@@ -136,28 +136,28 @@ fn models() -> Command {
     Command::new("models")
         .about("List the foundation models and inference profiles of a Region")
         .long_about(
-            "List the foundation models and inference profiles of a Region, with what --model-id takes in the first \
-             column. Whether the account may call a model shows when it is called.",
+            "List the foundation models and inference profiles of a Region. The first column has the values for --model-id. \
+             The list does not say whether the account may call a model.",
         )
-        .arg(switch("json", "Print them as JSON"))
+        .arg(switch("json", "Print JSON"))
         .args([region(SESSION_FIRST), endpoint_url("AWS_ENDPOINT_URL_BEDROCK")])
         .args(settings_of_a_call())
 }
 
 fn api_key() -> Command {
     Command::new("api-key")
-        .about("Print a short-term API key of Bedrock, made of a session's credentials")
+        .about("Print a short-term Bedrock API key made from a session's credentials")
         .long_about(
-            "Print a short-term API key of Bedrock and nothing else, as `apiKeyHelper` commands have to. It is made here, \
-             without asking AWS, is good for Bedrock in one Region alone, and ends with the session's credentials at the \
-             latest. The role's policy must allow bedrock:CallWithBearerToken.",
+            "Print a short-term Bedrock API key and nothing else, as `apiKeyHelper` commands must. anchord makes the key \
+             locally, without a call to AWS. The key is valid for Bedrock in one Region and expires with the session's \
+             credentials at the latest. The role's policy must allow bedrock:CallWithBearerToken.",
         )
         .args([
             Arg::new("ttl")
                 .long("ttl")
                 .value_name("DURATION")
-                .help("Life of the key, 1s to 12h [default: 12h, or as long as the credentials]"),
-            switch("json", "Print it as JSON, with its end and its Region"),
+                .help("Lifetime of the key, 1s to 12h [default: 12h, limited by the credentials]"),
+            switch("json", "Print JSON with the key, its expiry and its Region"),
         ])
         .arg(region(ENVIRONMENT_FIRST))
         .args(settings())
@@ -167,11 +167,11 @@ fn switch(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
 }
 
-/// The id under which `--region` is found; it is about the call here, and changes no session.
+/// The id of this `--region`: unlike the option of the same flag, it names the Region to call and changes no session.
 pub(in crate::cli) const REGION: &str = "called-region";
 
 fn region(default: &str) -> Arg {
-    let help = format!("The Region that is called [default: {default}]");
+    let help = format!("Region to call [default: {default}]");
     Arg::new(REGION).long("region").value_name("REGION").help(help)
 }
 
@@ -180,19 +180,19 @@ const ENVIRONMENT_FIRST: &str = "AWS_REGION, else AWS_DEFAULT_REGION, else the s
 
 fn endpoint_url(variable: &str) -> Arg {
     Arg::new("endpoint-url").long("endpoint-url").visible_alias("endpoint").value_name("URL").help(format!(
-        "The https:// address of Bedrock that is called instead of AWS's own; Roles Anywhere's is ANCHORD_ENDPOINT \
-         [default: {variable}, else AWS_ENDPOINT_URL, else AWS's own]"
+        "https:// URL of the Bedrock endpoint; ANCHORD_ENDPOINT is for Roles Anywhere [default: {variable}, else \
+         AWS_ENDPOINT_URL, else AWS's own]"
     ))
 }
 
-/// What leads to a session's credentials, but for the flag that means something else here.
+/// The options that lead to a session's credentials, without `--region`, which has another meaning here.
 fn settings() -> impl Iterator<Item = Arg> {
-    config::arguments::of(Use::Credentials)
+    config::arguments::of(FlagSet::Credentials)
         .into_iter()
         .filter(|argument| argument.get_long() != Some("region"))
 }
 
-/// The same for verbs that call Bedrock, whose endpoint is the one that is meant.
+/// The same without `--endpoint`, which for verbs that call Bedrock means Bedrock's endpoint.
 fn settings_of_a_call() -> impl Iterator<Item = Arg> {
     settings().filter(|argument| argument.get_long() != Some("endpoint"))
 }

@@ -11,12 +11,12 @@ pub(super) fn command() -> Command {
     Command::new("check")
         .about("Diagnose problems: configuration, certificate, network, AWS, environment")
         .long_about(
-            "Find out what is wrong, step by step: the configuration, the certificate and its key, each endpoint, this \
-             host's clock, what AWS answers, and which variables and files keep SDKs away from the daemon.\n\n\
-             It makes real calls, which CloudTrail shows: CreateSession for each trust anchor, GetCallerIdentity, AssumeRole \
-             for each role of a chain, ListFoundationModels; with --model-id it calls that model, which is billed. What \
-             Bedrock refuses is a warning, unless --model-id says that it is needed. It changes nothing \
-             on this host, and neither uses nor writes the credentials that the daemon or `credential-process` keep.\n\n\
+            "Check each step and report what is wrong: the configuration, the certificate and its key, each endpoint, this \
+             host's clock, AWS's answers, and the variables and files that keep SDKs from using the daemon.\n\n\
+             It makes real calls, which CloudTrail records: CreateSession for each trust anchor, GetCallerIdentity, AssumeRole \
+             for each role of a chain, ListFoundationModels. With --model-id it also calls that model, which is billed. A \
+             refusal of Bedrock is a warning, or a failure if --model-id is given. It changes nothing \
+             on this host, and neither reads nor writes the credentials that the daemon or `credential-process` store.\n\n\
              Exit codes: 0 nothing failed, 1 this host or the network, 3 AWS refused, 70 a bug.",
         )
         .arg(
@@ -31,6 +31,6 @@ pub(super) fn command() -> Command {
                 .value_name("ID|ARN")
                 .help("Also call this model, for at most one token (billed)"),
         )
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"))
         .args(config::arguments::all())
 }

@@ -1,7 +1,7 @@
-//! A command line on its way to the parser: its verbs come first, and a value that begins with `-` is joined to its flag.
+//! Prepares a command line for the parser: moves the verbs to the front, and joins a value that begins with `-` to its flag.
 //!
-//! AWS's tool takes flags before its verb, and takes whatever follows a flag as its value. A passphrase may begin with `-`,
-//! and a PEM does: the parser alone would call it an unknown flag.
+//! AWS's tool accepts flags before its verb, and takes the word after a flag as its value, whatever it is. A passphrase may
+//! begin with `-`, and PEM text does; without this step clap would report an unknown flag.
 
 use std::ffi::OsStr;
 use std::ffi::OsString;
@@ -12,19 +12,19 @@ use clap::Command;
 
 use anchord_config::nearest;
 
-/// What was written, as far as the grammar knows it.
+/// The words of a command line, split by the grammar.
 pub(in crate::cli) struct CommandLine {
-    /// The whole program's.
+    /// The grammar of the whole program.
     pub(super) grammar: Command,
-    /// The verbs that were written, such as `bedrock` and `invoke`.
+    /// The verbs, such as `bedrock` and `invoke`.
     pub(in crate::cli) verbs: Vec<String>,
-    /// What follows them.
+    /// All other words.
     pub(super) words: Vec<OsString>,
     program: OsString,
 }
 
 impl CommandLine {
-    /// The program's name is the first of `arguments`.
+    /// The first of `arguments` is the program's name.
     pub(in crate::cli) fn of(grammar: Command, arguments: Vec<OsString>) -> Self {
         let mut words = arguments.into_iter();
         let program = words.next().unwrap_or_default();
@@ -37,13 +37,13 @@ impl CommandLine {
         line
     }
 
-    /// The grammar of the verb that was written.
+    /// The grammar of the verb.
     pub(super) fn command(&self) -> &Command {
         let found = self.verbs.iter().try_fold(&self.grammar, |command, verb| command.find_subcommand(verb));
         found.unwrap_or(&self.grammar)
     }
 
-    /// How the verb is called, with the program's name before it.
+    /// The program's name and the verbs.
     pub(super) fn called(&self) -> String {
         std::iter::once(self.grammar.get_name())
             .chain(self.verbs.iter().map(String::as_str))
@@ -63,7 +63,7 @@ impl CommandLine {
         &self.words[..end.unwrap_or(self.words.len())]
     }
 
-    /// What was given for a flag that takes a value, last.
+    /// The last value of a flag that takes one.
     pub(in crate::cli) fn value_of(&self, flag: &str) -> Option<&str> {
         let (apart, joined) = (format!("--{flag}"), format!("--{flag}="));
         let words = self.own_words();
@@ -78,18 +78,18 @@ impl CommandLine {
         found
     }
 
-    /// Where the next verb is among the words.
+    /// The index of the next verb among the words.
     fn next_verb(&self) -> Option<usize> {
         let is_verb = |at: &usize| self.command().find_subcommand(&self.words[*at]).is_some();
         self.first_word().filter(is_verb)
     }
 
-    /// The word in a verb's place, whether it is one or not.
+    /// The word in the place of a verb, whether it is a verb or not.
     pub(super) fn in_place_of_a_verb(&self) -> Option<&str> {
         self.words[self.first_word()?].to_str()
     }
 
-    /// The first of the words that is neither a flag nor the value of one.
+    /// The index of the first word that is neither a flag nor a flag's value.
     fn first_word(&self) -> Option<usize> {
         let mut at = 0;
         while let Some(word) = self.words.get(at) {
@@ -106,24 +106,24 @@ impl CommandLine {
     }
 }
 
-/// What ends the flags.
+/// Ends the flags.
 const END: &str = "--";
-/// Flags that are a question of their own.
+/// Flags after which the parser ignores verbs.
 const ASKS: [&str; 4] = ["-h", "--help", "-V", "--version"];
 
-/// Whether `is_meant` holds for an argument of this command or of one below it.
+/// Whether `is_meant` is true for an argument of this command or of one of its subcommands.
 pub(super) fn any(command: &Command, is_meant: &dyn Fn(&Arg) -> bool) -> bool {
     command.get_arguments().any(is_meant) || command.get_subcommands().any(|below| any(below, is_meant))
 }
 
-/// Whether `word` is this flag, and the next word its value.
+/// Whether `word` is this flag and the next word is its value.
 fn takes_next(argument: &Arg, word: &OsStr) -> bool {
     let is_meant = argument.get_long().is_some_and(|long| word.to_str() == Some(&format!("--{long}")));
     is_meant && argument.get_action().takes_values() && !argument.is_require_equals_set()
 }
 
-/// The words with each value that begins with `-` joined to its flag. A flag of the same verb is no value: the one before
-/// it has none.
+/// Joins each value that begins with `-` to its flag. If the next word is a flag of the same verb, the flag before it has
+/// no value.
 fn joined(command: &Command, words: &[OsString]) -> Vec<OsString> {
     let mut all = Vec::new();
     let mut rest = words.iter();
@@ -151,7 +151,7 @@ fn joined(command: &Command, words: &[OsString]) -> Vec<OsString> {
     all
 }
 
-/// Whether it is a flag of the verb, or would be but for a slip.
+/// Whether the word is a flag of the verb, perhaps misspelled.
 fn is_flag(command: &Command, word: &OsStr) -> bool {
     let Some(text) = word.to_str() else { return false };
     let Some(name) = name_of(text) else { return text == "-h" };

@@ -1,4 +1,4 @@
-//! The grammar under the program's own name. Options come from `config`, where each is declared once.
+//! The grammar under the program's own name. `config` declares the options.
 
 use clap::Arg;
 use clap::ArgAction;
@@ -10,7 +10,7 @@ use super::exec;
 use super::helper;
 use super::helper::Name;
 use anchord_config as config;
-use anchord_config::arguments::Use;
+use anchord_config::arguments::FlagSet;
 
 /// The whole grammar.
 pub(super) fn command() -> Command {
@@ -43,7 +43,7 @@ fn for_people() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("Print the daemon's answer unchanged"),
                 )
-                .args(config::arguments::of(Use::Daemon)),
+                .args(config::arguments::of(FlagSet::Daemon)),
         )
         .subcommand(check::command())
         .subcommand(exec::command())
@@ -58,16 +58,16 @@ fn for_people() -> Command {
             Command::new("certificate").about("Inspect certificates").subcommand_required(true).subcommand(
                 Command::new("show")
                     .about(
-                        "Show what a file, token or agent holds, and whether Roles Anywhere would accept it",
+                        "Show the certificates of a file, token or agent, and whether Roles Anywhere would accept them",
                     )
                     .arg(
                         Arg::new("place")
                             .value_name("PATH|URI")
                             .conflicts_with_all(["certificate", "session"])
-                            .help("Where the certificate is [default: where each session has its own]"),
+                            .help("Location of the certificate [default: the certificate of each session]"),
                     )
-                    .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
-                    .args(config::arguments::of(Use::Certificates)),
+                    .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"))
+                    .args(config::arguments::of(FlagSet::Certificates)),
             ),
         )
         .subcommand(bedrock::command())
@@ -76,8 +76,9 @@ fn for_people() -> Command {
 
 fn credential_process() -> Command {
     helper::subcommand("credential-process", Name::Anchord).long_about(
-        "Print credentials as `credential_process` of an AWS profile expects them: from the daemon's socket, or with a \
-         CreateSession of its own when no daemon runs, or when its session is another than flags, ANCHORD_ variables and a \
-         settings file other than /etc/anchord's describe. The daemon's is taken as it is where only its name is given.",
+        "Print credentials as `credential_process` of an AWS profile expects them. They come from the daemon's socket. If no \
+         daemon runs, or if the daemon's session differs from what flags, ANCHORD_ variables and the settings file \
+         describe, anchord calls CreateSession itself. It does not compare /etc/anchord's settings file. If only the \
+         session's name is given, the daemon's session is used without a comparison.",
     )
 }

@@ -1,7 +1,7 @@
-//! What a command line that cannot be read is answered: what is wrong, and the nearest line that is right.
+//! The error messages for a command line that cannot be parsed: what is wrong, and the nearest line that is right.
 //!
-//! An answer never repeats what was written, for it may be a passphrase or a key in the wrong place, and programs log what
-//! we print. It is made of the grammar's own words and of the names of sessions that exist.
+//! A message never repeats what the user wrote: it may be a passphrase or a key in the wrong place, and programs log our
+//! output. A message consists of the grammar's own words and of the names of existing sessions.
 
 use std::ffi::OsString;
 
@@ -21,10 +21,10 @@ use anchord_config::nearest;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
-/// Where the names of sessions come from: looking them up takes time.
+/// Looks up the names of sessions. A function, because the lookup takes time and few messages need it.
 pub(in crate::cli) type Sessions<'a> = &'a dyn Fn() -> Vec<String>;
 
-/// The answer to a line that the parser refuses.
+/// The error message for a line that the parser refuses.
 pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: Sessions<'_>) -> Failure {
     let flag = || flag_of(error, ContextKind::InvalidArg, line);
     let lists = format!("`{} --help` lists its flags", line.called());
@@ -34,7 +34,7 @@ pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: Sessions
         ErrorKind::MissingSubcommand => needs_a_verb(line),
         ErrorKind::InvalidValue => {
             let flag = flag();
-            let hint = format!("write `{flag} VALUE`, or `{flag}=VALUE` where the value looks like a flag");
+            let hint = format!("write `{flag} VALUE`, or `{flag}=VALUE` if the value looks like a flag");
             (format!("{flag} has no value"), hint)
         }
         ErrorKind::TooManyValues => {
@@ -42,20 +42,20 @@ pub(super) fn answer(error: &clap::Error, line: &CommandLine, sessions: Sessions
             (format!("{flag} takes no value"), format!("write `{flag}` alone"))
         }
         ErrorKind::ValueValidation => {
-            // Our own parsers make this text, none of which repeats the value.
+            // Only our own value parsers make this text, and none of them repeats the value.
             let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             (format!("{}: {why}", flag()), lists)
         }
         ErrorKind::ArgumentConflict => conflict(error, line),
         ErrorKind::MissingRequiredArgument => missing(error, line),
-        ErrorKind::InvalidUtf8 => ("an argument is not text".into(), "write it in UTF-8".into()),
-        _ => ("the command line cannot be read".into(), lists),
+        ErrorKind::InvalidUtf8 => ("an argument is not valid UTF-8".into(), "write it in UTF-8".into()),
+        _ => ("cannot parse the command line".into(), lists),
     };
     Failure::of(Reason::InvalidSetting, what, Some(hint.into()))
 }
 
-/// The answer to a line in which a key or a certificate itself stands where its path belongs. What a model is asked, and a
-/// command that is run, may hold any text.
+/// The error message for a line that has a key or a certificate instead of its path. The text for a model, and the command
+/// of `exec`, may contain anything.
 pub(super) fn pem_in(line: &CommandLine) -> Option<Failure> {
     const BEGIN: &[u8] = b"-----BEGIN";
     const FREE: [&str; 3] = ["body", "message", "var"];
@@ -86,14 +86,14 @@ fn text_of(error: &clap::Error, kind: ContextKind) -> String {
     }
 }
 
-/// The flag that an error is about, as the grammar has it.
+/// The flag that an error is about, as the grammar spells it.
 fn flag_of(error: &clap::Error, kind: ContextKind, line: &CommandLine) -> String {
     let text = text_of(error, kind);
     let name = text.split([' ', '=', '[']).next().and_then(name_of).filter(|name| is_known(name, line));
     if let Some(name) = name {
         return format!("--{name}");
     }
-    // The parser writes positional arguments as help does.
+    // The parser shows positional arguments as help does, such as `<COMMAND>...`.
     let shown = text.trim_matches(|letter: char| "<>[].".contains(letter));
     let mut of_verb = line.command().get_positionals();
     let is_meant = |argument: &Arg| {
@@ -124,8 +124,8 @@ fn conflict(error: &clap::Error, line: &CommandLine) -> (String, String) {
 fn missing(error: &clap::Error, line: &CommandLine) -> (String, String) {
     let called = line.called();
     if line.verbs == ["exec"] && text_of(error, ContextKind::InvalidArg).contains("COMMAND") {
-        let hint = format!("put it after `--`: `{called} -- COMMAND`");
-        return ("there is no command to run".into(), hint);
+        let hint = format!("write the command after `--`: `{called} -- COMMAND`");
+        return ("no command to run".into(), hint);
     }
     let flag = flag_of(error, ContextKind::InvalidArg, line);
     let is_always = line
@@ -133,7 +133,7 @@ fn missing(error: &clap::Error, line: &CommandLine) -> (String, String) {
         .get_arguments()
         .any(|own| own.is_required_set() && own.get_long().is_some_and(|long| flag == format!("--{long}")));
     if is_always {
-        return (format!("there is no {flag}"), format!("give it; `{called} --help` lists the flags"));
+        return (format!("{flag} is missing"), format!("`{called} --help` lists the flags"));
     }
     let given: Vec<_> = line.own_words().iter().filter_map(|word| name_of(word.to_str()?)).collect();
     let given = given.iter().filter(|name| is_known(name, line)).map(|name| format!("--{name}"));
@@ -141,17 +141,17 @@ fn missing(error: &clap::Error, line: &CommandLine) -> (String, String) {
         [only] => only.clone(),
         several => format!("one of {}", several.join(", ")),
     };
-    let what = format!("{given} is of use only with {flag}, which is not there");
-    (what, format!("leave it out, or add {flag}; `{called} --help` tells what each is for"))
+    let what = format!("{given} needs {flag}, which is missing");
+    (what, format!("leave it out, or add {flag}; `{called} --help` explains both"))
 }
 
 const SECRET: &str = "not shown; it may be a secret";
 
-/// What is no flag of the verb, or no flag at all.
+/// The message for an argument that the verb does not have.
 fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, String) {
     let called = line.called();
     if !text.starts_with('-') {
-        let what = format!("unexpected argument ({SECRET}): quote values that contain spaces");
+        let what = format!("unexpected argument ({SECRET}); quote values that contain spaces");
         return (what, nearest_line(text, line, sessions));
     }
     let lacks_a_verb = line.command().has_subcommands();
@@ -162,7 +162,7 @@ fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, S
             None => needs_a_verb(line),
         },
         Some(name) if text.starts_with("--") && is_known(name, line) => (
-            format!("`{called}` has no use for --{name}"),
+            format!("`{called}` does not use --{name}"),
             format!("leave it out; `{called} --help` lists its flags"),
         ),
         name => {
@@ -170,7 +170,7 @@ fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, S
             let hint = match name.and_then(|name| meant_by(name, flags)) {
                 Some(meant) => format!("did you mean --{meant}?"),
                 None => format!(
-                    "`{called} --help` lists its flags; a value that begins with `-` stands right after its flag"
+                    "`{called} --help` lists its flags; write a value that begins with `-` directly after its flag"
                 ),
             };
             (what, hint)
@@ -178,7 +178,7 @@ fn unknown(text: &str, line: &CommandLine, sessions: Sessions<'_>) -> (String, S
     }
 }
 
-/// The flag that is nearest, or the shortest that the name begins.
+/// The flag that is most similar, or else the shortest one that begins with the name.
 fn meant_by<'a>(name: &str, flags: Vec<&'a str>) -> Option<&'a str> {
     nearest(name, flags.iter().copied()).or_else(|| {
         let begins = |flag: &&str| flag.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'));
@@ -196,67 +196,69 @@ fn flags_below(command: &Command) -> Vec<&str> {
     flags(command).into_iter().chain(below).collect()
 }
 
-/// The name in `-name`, of which the parser gives the first letter alone.
+/// The name in `-name`. The parser's error has only its first letter.
 fn after_one_dash<'a>(text: &str, line: &'a CommandLine) -> Option<&'a str> {
     let mut words = line.own_words().iter().filter_map(|word| word.to_str());
     let name = words.find(|word| word.starts_with(text))?.strip_prefix('-')?;
     name.split('=').next().filter(|name| name.len() > 1 && !name.starts_with('-'))
 }
 
-/// Whether a word that belongs to nothing is the path of a settings file.
+/// Whether an unexpected word looks like the path of a settings file.
 pub(in crate::cli) fn is_file(word: &str) -> bool {
     word.contains('/') || word.ends_with(".toml")
 }
 
-/// The line that somebody who wrote this stray word most likely meant.
+/// The line that the user of this unexpected word most likely meant.
 fn nearest_line(word: &str, line: &CommandLine, sessions: Sessions<'_>) -> String {
     let (called, verb) = (line.called(), line.verbs.join(" "));
     let is_file = is_file(word);
     let session = || sessions().into_iter().find(|name| name == word);
-    // What programs make of two hyphens in a text.
+    // Word processors replace two hyphens with a dash.
     if let Some(name) = word.strip_prefix(['\u{2013}', '\u{2014}']) {
         let meant = nearest(name.split('=').next().unwrap_or_default(), flags(line.command()));
         return format!("a flag begins with two hyphens: `--{}`", meant.unwrap_or("FLAG"));
     }
     let other_verb = line.grammar.find_subcommand(word).filter(|other| !other.has_subcommands());
     if let Some(other) = other_verb.filter(|_| verb != "exec" && session().is_none()) {
-        return format!("one verb at a time: `{} {}`", line.grammar.get_name(), other.get_name());
+        return format!("give one verb only: `{} {}`", line.grammar.get_name(), other.get_name());
     }
     match verb.as_str() {
         "exec" => {
             let name = session().unwrap_or_else(|| "NAME".into());
             if name == "NAME" && !line.words.iter().any(|word| word == "--") {
-                return format!("put `--` before the command: `{called} -- COMMAND`");
+                return format!("write `--` before the command: `{called} -- COMMAND`");
             }
             format!(
-                "a session is named by its flag, and `--` comes before the command: `{called} --session {name} -- COMMAND`"
+                "name a session with --session, and write `--` before the command: `{called} --session {name} -- COMMAND`"
             )
         }
         "serve" if word.parse::<u16>().is_ok() => format!("write `{called} --port PORT`"),
         "run" | "config check" => match session() {
-            Some(name) if !is_file => format!("all sessions are meant, `{name}` among them: `{called}`"),
-            _ => format!("a settings file is named by its flag: `{called} --config FILE`"),
+            Some(name) if !is_file => {
+                format!("`{called}` covers all sessions, also `{name}`: leave the name out")
+            }
+            _ => format!("name a settings file with its flag: `{called} --config FILE`"),
         },
         "bedrock invoke" => match session() {
-            Some(name) => format!("a session is named by its flag: `{called} --session {name}`"),
+            Some(name) => format!("name a session with its flag: `{called} --session {name}`"),
             None => format!("write `{called} --model-id ID --body TEXT`, or `--converse --message TEXT`"),
         },
         "read-certificate-data" => format!("write `{called} --certificate PATH`"),
         "sign-string" => format!("write `{called} --private-key PATH`"),
-        "check" => format!("one session, or all of them: `{called} NAME`, or `{called}`"),
+        "check" => format!("check one session with `{called} NAME`, or all with `{called}`"),
         "version" => format!("write `{called}`"),
         _ if matches!(word, "true" | "false") => {
-            format!("a switch takes its value after `=`: `--FLAG={word}`")
+            format!("write a switch's value after `=`: `--FLAG={word}`")
         }
         "update" if is_file && !word.ends_with(".toml") => {
-            format!("the file that is written is named by its flag: `{called} --credentials-file PATH`")
+            format!("name the file to write with its flag: `{called} --credentials-file PATH`")
         }
         _ if is_file && has(line.command(), "config") => {
-            format!("a settings file is named by its flag: `{called} --config FILE`")
+            format!("name a settings file with its flag: `{called} --config FILE`")
         }
         _ if has(line.command(), "session") => {
             let name = session().unwrap_or_else(|| "NAME".into());
-            format!("a session is named by its flag: `{called} --session {name}`")
+            format!("name a session with its flag: `{called} --session {name}`")
         }
         _ => format!("`{called} --help` lists its flags"),
     }
@@ -275,7 +277,7 @@ fn unknown_verb(word: &str, line: &CommandLine) -> (String, String) {
     let meant = nearest(word, below.iter().map(|verb| verb.get_name()));
     let hint = match (meant, below.as_slice(), deeper()) {
         (Some(verb), ..) => format!("did you mean `{called} {verb}`?"),
-        // The word is a verb of the grammar here.
+        // Safe to show: the word is a verb of the grammar.
         (None, _, Some(verb)) => format!("did you mean `{called} {} {word}`?", verb.get_name()),
         (None, [only], None) => format!("write `{called} {}`", only.get_name()),
         (None, ..) if word.ends_with(".toml") && command.find_subcommand("run").is_some() => {
@@ -451,17 +453,17 @@ mod tests {
                 "bedrock invoke --model-id m --retries 11",
                 "--retries: expected a whole number from 0 to 10; hint: ",
             ),
-            ("bedrock invoke", "there is no --model-id; hint: give it"),
+            ("bedrock invoke", "--model-id is missing; hint: "),
             (
                 "bedrock invoke --model-id m --body a --message b --converse",
                 "--body and --message cannot be given together; hint: ",
             ),
             (
                 "exec --session bedrock --ttl 1h -- ls",
-                "one of --session, --ttl is of use only with --bedrock-api-key, which is not there; hint: ",
+                "one of --session, --ttl needs --bedrock-api-key, which is missing; hint: ",
             ),
             ("config", "`anchord config` needs a verb; hint: "),
-            ("status --port 1", "`anchord status` has no use for --port; hint: leave it out"),
+            ("status --port 1", "`anchord status` does not use --port; hint: leave it out"),
             ("--config f.toml", "`anchord` needs a verb; hint: `anchord --help` lists them"),
             ("bedrock --session s", "`anchord bedrock` needs a verb; hint: "),
         ] {
@@ -490,7 +492,7 @@ mod tests {
         for (verb, unused) in cases {
             for flag in unused.iter().flat_map(|flags| flags.iter()) {
                 let told = told(&format!("{verb} --{flag} x"));
-                let expected = format!("`anchord {verb}` has no use for --{flag}; hint: leave it out");
+                let expected = format!("`anchord {verb}` does not use --{flag}; hint: leave it out");
                 assert!(told.starts_with(&expected), "{told}");
                 for whole in ["run", "check", "config check"] {
                     let flag = format!("--{flag}=x");
@@ -500,7 +502,7 @@ mod tests {
             }
         }
         let told = told("exec --ca-file x -- ls");
-        assert!(told.starts_with("--ca-file is of use only with --bedrock-api-key"), "{told}");
+        assert!(told.starts_with("--ca-file needs --bedrock-api-key"), "{told}");
     }
 
     #[test]
@@ -517,12 +519,12 @@ mod tests {
     #[test]
     fn a_stray_word_gets_the_nearest_right_line() {
         for (words, expected) in [
-            ("exec ls", "put `--` before the command: `anchord exec -- COMMAND`"),
-            ("exec ls -l", "put `--` before the command: `anchord exec -- COMMAND`"),
+            ("exec ls", "write `--` before the command: `anchord exec -- COMMAND`"),
+            ("exec ls -l", "write `--` before the command: `anchord exec -- COMMAND`"),
             ("exec bedrock -- ls", "`anchord exec --session bedrock -- COMMAND`"),
             ("exec bedrock ls", "`anchord exec --session bedrock -- COMMAND`"),
             ("exec hunter2 -- ls", "`anchord exec --session NAME -- COMMAND`"),
-            ("exec", "put it after `--`: `anchord exec -- COMMAND`"),
+            ("exec", "write the command after `--`: `anchord exec -- COMMAND`"),
             ("status bedrock", "`anchord status --session bedrock`"),
             ("status hunter2", "`anchord status --session NAME`"),
             ("status /etc/hunter2.toml", "`anchord status --config FILE`"),
@@ -532,13 +534,13 @@ mod tests {
             ("bedrock invoke --model-id m hello", "--body TEXT`, or `--converse --message TEXT`"),
             ("run hunter2.toml", "`anchord run --config FILE`"),
             ("run hunter2", "`anchord run --config FILE`"),
-            ("run bedrock", "all sessions are meant, `bedrock` among them: `anchord run`"),
+            ("run bedrock", "`anchord run` covers all sessions, also `bedrock`"),
             ("config check hunter2.toml", "`anchord config check --config FILE`"),
             ("config hunter2.toml", "write `anchord config check`"),
             ("hunter2.toml", "write `anchord run --config FILE`"),
             ("read-certificate-data leaf.pem", "`anchord read-certificate-data --certificate PATH`"),
             ("sign-string key.pem", "`anchord sign-string --private-key PATH`"),
-            ("serve --debug true", "a switch takes its value after `=`: `--FLAG=true`"),
+            ("serve --debug true", "write a switch's value after `=`: `--FLAG=true`"),
             ("stauts", "did you mean `anchord status`?"),
             ("credential_process", "did you mean `anchord credential-process`?"),
             ("invoke", "did you mean `anchord bedrock invoke`?"),
@@ -552,8 +554,8 @@ mod tests {
             ("bedrock invoke --model hunter2", "did you mean --model-id?"),
             ("run \u{2014}config hunter2.toml", "a flag begins with two hyphens: `--config`"),
             ("run \u{2013}hunter2", "a flag begins with two hyphens: `--FLAG`"),
-            ("run status", "one verb at a time: `anchord status`"),
-            ("status run", "one verb at a time: `anchord run`"),
+            ("run status", "give one verb only: `anchord status`"),
+            ("status run", "give one verb only: `anchord run`"),
             ("serve 9911", "write `anchord serve --port PORT`"),
             ("update /home/hunter2/.aws/credentials", "`anchord update --credentials-file PATH`"),
             ("update hunter2.toml", "`anchord update --config FILE`"),

@@ -5,19 +5,19 @@ use anchord_core::failure::Class;
 /// How a verb ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// It did what it was asked to.
+    /// Success.
     Done,
-    /// The environment failed: a file, the network, AWS being unwell, no daemon.
+    /// A failure of the environment: a file, the network, an outage of AWS, no daemon.
     Failed,
     /// The command line was wrong.
     Usage,
     /// AWS refused.
     Refused,
-    /// A bug of ours.
+    /// A bug in anchord.
     Broken,
-    /// The command that was to be run cannot be, as shells say it.
+    /// The command of `exec` cannot be run; the same code as in shells.
     NotRun,
-    /// There is no such command, as shells say it.
+    /// The command of `exec` does not exist; the same code as in shells.
     NoCommand,
 }
 

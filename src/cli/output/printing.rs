@@ -1,4 +1,4 @@
-//! The one way to print.
+//! Prints data, failures and warnings. All verbs print through these functions.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use anchord_core::failure::Reason;
 use anchord_core::notice::Notice;
 use anchord_runtime::client;
 
-/// Prints data. A reader that has gone away (`| head`) is not our failure.
+/// Prints data. A reader that has closed the pipe (`| head`) is not an error.
 pub(in crate::cli) fn print(surroundings: &mut Surroundings<'_>, text: &str) -> Exit {
     match print_bytes(surroundings, text.as_bytes()) {
         Ok(_) => Exit::Done,
@@ -22,14 +22,14 @@ pub(in crate::cli) fn print(surroundings: &mut Surroundings<'_>, text: &str) -> 
     }
 }
 
-/// Whether anybody still reads what is printed.
+/// Whether stdout still has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Reader {
     There,
     Gone,
 }
 
-/// The same for data of any kind, and for whoever has more to come.
+/// The same for bytes; tells a caller that has more to print whether to go on.
 pub(in crate::cli) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[u8]) -> Result<Reader, Exit> {
     let printed = surroundings.stdout.write_all(bytes).and_then(|()| surroundings.stdout.flush());
     match printed {
@@ -45,7 +45,7 @@ pub(in crate::cli) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[
 /// Prints a failure as `anchord: …` with its hint on a line of its own, and chooses the exit code.
 pub(in crate::cli) fn report(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
     let failure = for_clients(in_words_of(surroundings.name, failure), surroundings.environment);
-    // Nobody is left to tell if stderr is closed.
+    // If stderr is closed, there is no other place for the error.
     let _ = writeln!(surroundings.stderr, "anchord: {}", without_pem(failure.message()));
     if let Some(hint) = failure.hint() {
         let _ = writeln!(surroundings.stderr, "  hint: {}", without_pem(hint));
@@ -53,11 +53,11 @@ pub(in crate::cli) fn report(failure: &Failure, surroundings: &mut Surroundings<
     failure.class().into()
 }
 
-/// A text without the key that a variable may have brought into it, such as in the place of a path. The settings refuse
-/// that; this is for the variables of others.
+/// Removes a key from a text. A variable may hold a key instead of, say, a path. anchord refuses that in its own settings;
+/// this is for variables of other programs.
 pub(in crate::cli) fn without_pem(text: &str) -> Cow<'_, str> {
     let armored = text.find("PRIVATE KEY-----").and_then(|key| text[..key].rfind("-----BEGIN "));
-    // The same in Base64.
+    // The beginning of PEM text in Base64.
     let begin = armored.or_else(|| text.find("LS0tLS1CRUdJTi"));
     match begin {
         Some(at) => format!("{}(PEM text, which is not shown)", &text[..at]).into(),
@@ -65,7 +65,7 @@ pub(in crate::cli) fn without_pem(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// As the program speaks under this name.
+/// The failure in the words of the program's name: settings, or flags.
 fn in_words_of(name: Name, failure: &Failure) -> Failure {
     match name {
         Name::Anchord => failure.clone(),
@@ -73,7 +73,7 @@ fn in_words_of(name: Name, failure: &Failure) -> Failure {
     }
 }
 
-/// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
+/// Changes the hint for a file that this user cannot read: with a daemon, only the daemon's user needs to read it.
 pub(in crate::cli) fn for_clients(failure: Failure, environment: &Environment) -> Failure {
     match failure.reason() == Reason::FileForbidden && client::is_there(environment) {
         true => failure.with_hint(Some(LEAVE_IT_CLOSED.into())),
@@ -81,9 +81,9 @@ pub(in crate::cli) fn for_clients(failure: Failure, environment: &Environment) -
     }
 }
 
-/// What a user whom a daemon serves can do about a file that is closed to them.
+/// The hint for a client of a daemon about a file that only the daemon may read.
 pub(in crate::cli) const LEAVE_IT_CLOSED: &str =
-    "the daemon reads it, and its clients need not: run this as the daemon's user to look at it";
+    "clients of the daemon do not need this file; to check it, run this command as the daemon's user";
 
 /// Prints every mistake of a configuration on a line of its own.
 pub(in crate::cli) fn report_problems(problems: &Problems, surroundings: &mut Surroundings<'_>) -> Exit {
@@ -96,30 +96,30 @@ pub(in crate::cli) fn report_problems(problems: &Problems, surroundings: &mut Su
 /// Prints each mistake on a line of its own.
 pub(in crate::cli) fn report_mistakes(mistakes: &Mistakes, surroundings: &mut Surroundings<'_>) -> Exit {
     for mistake in mistakes {
-        // Nobody is left to tell if stderr is closed.
+        // If stderr is closed, there is no other place for the mistake.
         let _ = writeln!(surroundings.stderr, "anchord: {mistake}");
     }
     Exit::Failed
 }
 
-/// Prints what is unwise.
+/// Prints warnings.
 pub(in crate::cli) fn warn(warnings: &[Notice], surroundings: &mut Surroundings<'_>) {
     for warning in warnings {
         let _ = writeln!(surroundings.stderr, "anchord: warning: {warning}");
     }
 }
 
-/// Some SDKs keep stderr in a pipe that nobody drains (Java), and quote it in their errors.
+/// Some SDKs leave stderr in a pipe that they do not read (Java), and some quote it in their errors.
 const MAX_LINE_BYTES: usize = 2000;
 
-/// One line, and exit code 1 whatever the class: that is all `credential_process` knows.
+/// Prints a failure on one line. The exit code is always 1: `credential_process` distinguishes no others.
 pub(in crate::cli) fn report_on_one_line(failure: &Failure, surroundings: &mut Surroundings<'_>) -> Exit {
     let failure = in_words_of(surroundings.name, failure);
     let failure = for_clients(failure, surroundings.environment);
     let mut line = format!("anchord: {failure}").replace(['\r', '\n'], " ");
     let end = (0..=MAX_LINE_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
     line.truncate(end.unwrap_or(0));
-    // Nobody is left to tell if stderr is closed.
+    // If stderr is closed, there is no other place for the failure.
     let _ = writeln!(surroundings.stderr, "{line}");
     Exit::Failed
 }

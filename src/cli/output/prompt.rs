@@ -13,7 +13,7 @@ use rustix::termios::OptionalActions;
 use rustix::termios::SpecialCodeIndex;
 use rustix::termios::Termios;
 
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::secret::Secret;
 use anchord_identity::Passphrase;
@@ -22,28 +22,28 @@ const INTERRUPT: u8 = 3;
 /// The longest line that a terminal gives (N_TTY_BUF_SIZE).
 const LONGEST: usize = 4096;
 
-/// Asks for each passphrase that is to be typed in. What is not answered, for want of a terminal or of a person, is
-/// told by whoever needs it.
+/// Asks for each passphrase that must be typed. If there is no terminal or no answer, the code that needs the passphrase
+/// reports it.
 pub(in crate::cli) fn ask_for_all(settings: &Settings) {
     settings.sessions.iter().for_each(ask);
 }
 
 /// The same for one session.
-pub(in crate::cli) fn ask(session: &Session) {
+pub(in crate::cli) fn ask(session: &SessionSettings) {
     if let Some(answer) = unanswered(session) {
         ask_for(&format!("session `{}`", session.name), answer);
     }
 }
 
-/// The same for what is called `whose`.
+/// The same for the key called `whose`.
 pub(in crate::cli) fn ask_for(whose: &str, answer: &OnceLock<Secret<String>>) {
     if let Some(typed) = read(whose) {
-        // Set by nobody else meanwhile.
+        // Only this thread sets it.
         let _ = answer.set(typed);
     }
 }
 
-/// Takes the answers that were given for sessions of the same names.
+/// Copies the answers of sessions with the same names.
 pub(in crate::cli) fn answer_as_before(settings: &Settings, before: &Settings) {
     for session in &settings.sessions {
         let known = before.sessions.iter().find(|known| known.name == session.name);
@@ -56,14 +56,14 @@ pub(in crate::cli) fn answer_as_before(settings: &Settings, before: &Settings) {
     }
 }
 
-fn unanswered(session: &Session) -> Option<&Arc<OnceLock<Secret<String>>>> {
+fn unanswered(session: &SessionSettings) -> Option<&Arc<OnceLock<Secret<String>>>> {
     match &session.identity()?.passphrase {
         Some(Passphrase::Prompted(answer)) if answer.get().is_none() => Some(answer),
         _ => None,
     }
 }
 
-/// One line of the controlling terminal, typed without being shown.
+/// Reads one line from the controlling terminal without echo.
 fn read(whose: &str) -> Option<Secret<String>> {
     let terminal = fs_err::OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
     // A job in the background would be stopped for touching the terminal.
@@ -71,15 +71,15 @@ fn read(whose: &str) -> Option<Secret<String>> {
         return None;
     }
     let typed = {
-        // Before the question: what is typed into a terminal that changes is lost.
+        // Before the question, because changing the terminal's mode discards typed input.
         let _silence = Silence::over(&terminal)?;
         write!(&terminal, "Passphrase of {whose}: ").ok()?;
         line(&terminal)
     };
-    // The line break that was typed was not shown either.
+    // The typed line break was not shown either.
     writeln!(&terminal).ok()?;
     if matches!(typed, Err(Interrupted)) {
-        // What Ctrl+C would have done, now that the terminal speaks again.
+        // Does what Ctrl+C would have done, now that the terminal is restored.
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT);
     }
     typed.ok()?

@@ -1,4 +1,4 @@
-//! The status of a daemon as people read it, and the exit code that follows from it.
+//! The status of a daemon as text, and its exit code.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use anchord_frontend::FailureStatus;
 use anchord_frontend::SessionStatus;
 use anchord_frontend::StatusDocument;
 
-/// Refused if AWS refuses what any session asks for, failed if anything else ails one.
+/// `Refused` if AWS refuses a session, `Failed` if a session has another problem.
 pub(in crate::cli) fn worst(status: &StatusDocument) -> Exit {
     let mut worst = Exit::Done;
     for session in &status.sessions {
@@ -29,7 +29,7 @@ fn exit_of(session: &SessionStatus) -> Exit {
     if troubles().any(|trouble| trouble.class == Class::Denied.as_str()) {
         return Exit::Refused;
     }
-    // While credentials live, an outage passes by itself; what a person has to mend does not.
+    // With valid credentials, an outage needs no action: only other problems count.
     let passes = |trouble: &FailureStatus| {
         [Class::Transient, Class::Throttled].iter().any(|class| class.as_str() == trouble.class)
     };
@@ -84,11 +84,11 @@ pub(in crate::cli) fn text(status: &StatusDocument, clock: &Clock) -> String {
             let (end, left) = (clock::rfc3339(expires_at), expires_at - clock.now());
             let _ = match session.phase.as_str() {
                 "live" => write!(text, ", {id} until {end} ({} min)", left.whole_minutes()),
-                // The last minute is kept back.
+                // Credentials in their last minute are not handed out.
                 _ if left.is_positive() => {
-                    write!(text, ", the last credentials end at {end} and are not handed out any more")
+                    write!(text, ", the last credentials expire at {end} and are not handed out any more")
                 }
-                _ => write!(text, ", the last credentials ended at {end}"),
+                _ => write!(text, ", the last credentials expired at {end}"),
             };
         }
         if session.of_earlier_settings {
@@ -204,10 +204,12 @@ mod tests {
 
         let (before, after) = (shown("2026-03-11T12:00:30Z"), shown("2026-03-11T12:00:00Z"));
 
-        let kept_back =
-            "s: lapsed, the last credentials end at 2026-03-11T12:00:30Z and are not handed out any more\n";
+        let kept_back = "s: lapsed, the last credentials expire at 2026-03-11T12:00:30Z and are not handed out any more\n";
         assert!(before.contains(kept_back), "{before}");
-        assert!(after.contains("s: lapsed, the last credentials ended at 2026-03-11T12:00:00Z\n"), "{after}");
+        assert!(
+            after.contains("s: lapsed, the last credentials expired at 2026-03-11T12:00:00Z\n"),
+            "{after}"
+        );
     }
 
     #[test]

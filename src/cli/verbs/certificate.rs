@@ -1,4 +1,4 @@
-//! `anchord certificate show`: what a file, a token or an agent holds, and whether Roles Anywhere would accept it.
+//! `anchord certificate show`: the certificates of a file, token or agent, and whether Roles Anywhere would accept them.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ use anchord_identity::Source;
 use anchord_identity::days_left;
 use anchord_identity::life_left;
 
-/// What is shown, under a heading.
+/// The result for one source, under a heading.
 struct Shown {
     heading: String,
     inspected: Result<Inspection, Failure>,
@@ -68,7 +68,7 @@ pub(super) fn show(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) ->
     }
 }
 
-/// The place that is named, else the certificates of the sessions.
+/// The source that the arguments name, else the sources of the sessions.
 fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<Vec<(String, Source)>, Exit> {
     let place = matches.get_one::<String>("place").map(String::as_str);
     if let Some(failure) = place.and_then(|place| no_file_but_a_session(place, matches, surroundings)) {
@@ -88,8 +88,10 @@ fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<
         let hint =
             Some("name a file or a URI: `anchord certificate show leaf.pem --private-key key.pem`".into());
         let what = match &settings.unread_file {
-            Some(unread) => format!("this user may not read `{}`, and has no session", unread.display()),
-            None => "no session is configured here".into(),
+            Some(unread) => {
+                format!("this user cannot read `{}` and has no session of their own", unread.display())
+            }
+            None => "no session is configured".into(),
         };
         let failure = Failure::of(Reason::UnknownSession, what, hint);
         return Err(output::report(&failure, surroundings));
@@ -102,7 +104,7 @@ fn sources(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Result<
         .collect())
 }
 
-/// What to answer where a session's name stands in the place of a path.
+/// The error if the path is the name of a session instead.
 fn no_file_but_a_session(
     place: &str,
     matches: &ArgMatches,
@@ -114,9 +116,8 @@ fn no_file_but_a_session(
     }
     let settings = config::load_for_client(matches, environment).ok()?;
     let session = settings.sessions.iter().find(|session| session.name == place)?;
-    let hint =
-        format!("a session is named by its flag: `anchord certificate show --session {}`", session.name);
-    let what = "there is no such file, and a session has that name";
+    let hint = format!("name a session with its flag: `anchord certificate show --session {}`", session.name);
+    let what = "no such file, but a session has that name";
     Some(Failure::of(Reason::InvalidSetting, what, Some(hint.into())))
 }
 
@@ -164,11 +165,11 @@ fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateT
         Some(Err(_)) => {}
         None => writeln!(
             text,
-            "  key           none was named; give --private-key to see whether it belongs to the leaf"
+            "  key           not given; name it with --private-key to check that it matches the leaf"
         )?,
     }
     if let Some(anchors) = inspection.anchors() {
-        writeln!(text, "  trust anchor  must be {anchors}, or lead to it")?;
+        writeln!(text, "  trust anchor  must be {anchors}, or an issuer of it")?;
     }
     for warning in warnings(inspection, now) {
         writeln!(text, "  warning       {warning}")?;
@@ -179,13 +180,13 @@ fn write_inspection(text: &mut String, inspection: &Inspection, now: OffsetDateT
     if inspection.refusals.is_empty() {
         writeln!(
             text,
-            "  acceptable    no problems found; not checked: the chain's signatures, and what AWS knows (revocation, the profile, the role)"
+            "  acceptable    no problems found; not checked: the chain's signatures, and what only AWS knows (revocation, the profile, the role)"
         )?;
     }
     Ok(())
 }
 
-/// What should be known of the files, and of the ends of what they hold.
+/// Warnings about the files, and about certificates that expire soon.
 fn warnings(inspection: &Inspection, now: OffsetDateTime) -> Vec<String> {
     let endings = inspection.endings(now);
     inspection.warnings.iter().chain(&endings).map(ToString::to_string).collect()

@@ -1,4 +1,4 @@
-//! `anchord config check`: every mistake in one run, or each setting with its origin.
+//! `anchord config check`: prints every mistake, or each setting and its origin.
 
 use std::fmt::Write as _;
 
@@ -34,7 +34,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     }
     let mut failures: Vec<Failure> = Vec::new();
     failures.extend(assembly::transport(&settings, &Seams::real()).err().map(Failure::from));
-    // Held to the end: sessions that name the same key then have it read and checked once.
+    // Kept to the end, so that a key that several sessions share is read and checked once.
     let mut identities = Vec::new();
     for session in &settings.sessions {
         let Some(source) = session.identity() else { continue };
@@ -46,7 +46,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
             Err(error) => failures.push(error.into()),
         }
     }
-    // What has to be mended comes last, and does not drown in defaults.
+    // Errors come last, and after the given settings alone, so that they are easy to see.
     let shown = if failures.is_empty() { config::describe } else { config::describe_given };
     let mut outcome = output::print(surroundings, &format!("{}{notes}", shown(&settings)));
     for failure in &failures {
@@ -56,7 +56,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     outcome
 }
 
-/// What the session would sign with, as comments so that the whole output stays a configuration.
+/// Writes the session's certificate as comments, so that the whole output is still a valid configuration.
 fn write_identity(text: &mut String, session: &str, loaded: &Loaded, clock: &Clock) {
     let identity = &loaded.identity;
     // Writing into a String cannot fail.

@@ -1,4 +1,4 @@
-//! `anchord exec`: a command whose SDKs find the daemon, whatever the environment and its files say.
+//! `anchord exec`: runs a command in an environment in which its SDKs use the daemon.
 
 use std::ffi::OsString;
 use std::io;
@@ -34,7 +34,7 @@ use anchord_core::failure::system_reason;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
 use anchord_runtime::client::running;
-use anchord_runtime::client::running::Running;
+use anchord_runtime::client::running::RunningDaemon;
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let settings = match config::load_for_asking(matches, surroundings.environment) {
@@ -61,20 +61,20 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let mut command = Command::new(program);
     command.args(words).envs(changes.set);
     changes.removed.iter().for_each(|name| _ = command.env_remove(name));
-    // Comes back only if it went wrong.
+    // Returns only if it fails.
     let error = command.exec();
     let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NoCommand } else { Exit::NotRun };
     let program = program.to_string_lossy();
     let program = match config::is_key_material(&program) {
-        true => "the command, which holds the content of a key or certificate".to_owned(),
+        true => "the command, which is the content of a key or certificate".to_owned(),
         false => format!("`{}`", program.escape_debug()),
     };
-    // Nobody is left to tell if stderr is closed.
+    // If stderr is closed, there is no other place for the error.
     let _ = writeln!(surroundings.stderr, "anchord: cannot run {program}: {error}");
     exit
 }
 
-/// The command's SDKs would call a host that does not exist.
+/// Warns of unknown Regions: the command's SDKs would call a host that does not exist.
 fn warn_of_regions(changes: &Changes, surroundings: &mut Surroundings<'_>) {
     let set = changes.set.iter().filter(|(name, _)| REGIONS.contains(name));
     let mut regions: Vec<String> = set.map(|(_, region)| region.to_string_lossy().into_owned()).collect();
@@ -86,18 +86,18 @@ fn warn_of_regions(changes: &Changes, surroundings: &mut Surroundings<'_>) {
     output::warn(&doubts, surroundings);
 }
 
-/// What the command finds otherwise than we have.
+/// The changes to the environment for the command.
 #[derive(Debug, Default)]
 struct Changes {
     set: Vec<(&'static str, OsString)>,
     removed: Vec<&'static str>,
 }
 
-/// What flags say of the variables.
+/// The flags about the variables.
 struct Asked {
-    /// For an API key of Bedrock.
+    /// The lifetime of the Bedrock API key, if one is requested.
     key_lifetime: Option<Duration>,
-    /// Whether the bearer stays out of the environment.
+    /// Whether to leave the bearer token out of the environment.
     token_file_only: bool,
 }
 
@@ -107,7 +107,7 @@ fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -
         settings.picked.clone().or_else(|| settings.the_session().map(|session| session.name.clone()));
     let runtime = threads::runtime()?;
     let running = runtime.block_on(running::find(&settings, named.as_deref()))?;
-    let running = running.ok_or_else(|| client::nobody(&client::places(&settings)))?;
+    let running = running.ok_or_else(|| client::no_daemon(&client::sockets(&settings)))?;
     let name = running::which(&running, named)?;
     let settings = Settings { picked: Some(name.clone()), ..settings };
     runtime.block_on(running.confirm(&settings, &name))?;
@@ -129,8 +129,8 @@ fn changes(asked: &Asked, settings: Settings, surroundings: &Surroundings<'_>) -
     Ok(changes)
 }
 
-/// A listener that every SDK takes for container credentials without TLS: on loopback, IPv4 where there is one.
-fn listener(running: &Running) -> Result<&str, Failure> {
+/// A listener that every SDK accepts for container credentials without TLS: on loopback, with IPv4 if possible.
+fn listener(running: &RunningDaemon) -> Result<&str, Failure> {
     let address = |url: &str| url.strip_prefix("http://")?.parse::<SocketAddr>().ok();
     let on_loopback = |url: &&String| address(url).is_some_and(|address| address.ip().is_loopback());
     let is_v6 = |url: &&String| address(url).is_some_and(|address| address.is_ipv6());
@@ -142,16 +142,16 @@ fn listener(running: &Running) -> Result<&str, Failure> {
     })
 }
 
-/// Keeps other processes from the secrets that the command gets, for as long as this is not yet the command.
+/// Keeps other processes from reading the command's secrets in this process, until it becomes the command.
 fn not_dumpable() {
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// The bearer's file, which SDKs read again for each request, and what is in it. It is in the daemon's runtime
-/// directory: where the settings have it, if it is the daemon of these settings, else beside the socket.
+/// The path and the content of the token file, which SDKs read again for each request. It is in the daemon's runtime
+/// directory: the one in the settings if they describe this daemon, else the folder of the socket.
 fn token_file(
     settings: &Settings,
-    running: &Running,
+    running: &RunningDaemon,
     session: &str,
 ) -> Result<(PathBuf, Secret<String>), Failure> {
     let is_own = settings.socket.as_ref().is_some_and(|socket| socket.path == running.socket);
@@ -170,11 +170,11 @@ fn token_file(
     Err(fault.unwrap_or_else(|| Failure::of(Reason::Bug, "the socket has no folder", None)))
 }
 
-/// What a header can carry as it is; `None` where the file holds anything else.
+/// Reads a bearer token; `None` if the file has characters that a header cannot carry.
 ///
-/// Its owner and mode are the daemon's affair, which may open it to a group. Only what is no file is refused.
+/// Does not check owner and mode, because the daemon may give a group access. Refuses anything but a regular file.
 fn bearer(path: &Path) -> Result<Option<Secret<String>>, content::ReadError> {
-    /// Far above a bearer's length. Room for all of it at once: a buffer that grows leaves copies behind.
+    /// Far above a token's length. The buffer has its full size from the start, because a growing buffer leaves copies.
     const LONGEST: u64 = 4096;
     let (file, _) = content::open(path, OFlags::NOFOLLOW)?;
     let mut read = Secret::new(String::with_capacity(8192));
@@ -188,17 +188,17 @@ fn bearer(path: &Path) -> Result<Option<Secret<String>>, content::ReadError> {
 }
 
 fn no_bearer(path: &Path) -> Failure {
-    let message = format!("the token file `{}` holds no bearer", path.display());
+    let message = format!("the token file `{}` does not contain a token", path.display());
     Failure::of(Reason::FileUnusable, message, Some(NEW_ONE.into()))
 }
 
-const NEW_ONE: &str = "remove it and restart the daemon, which makes a new one";
+const NEW_ONE: &str = "remove it and restart the daemon, which creates a new one";
 
 fn unreadable(path: &Path, session: &str, why: &content::ReadError) -> Failure {
     let hint = match why {
         content::ReadError::System(error) if error.kind() == io::ErrorKind::NotFound => {
-            "make sure that the daemon serves container credentials (`enabled` in [container]), and name its \
-             --runtime-directory if that is elsewhere"
+            "make sure that the daemon serves container credentials (`enabled` in [container]), and give its \
+             --runtime-directory if it is not the default"
                 .to_owned()
         }
         content::ReadError::System(_) => format!(
@@ -219,17 +219,17 @@ fn bedrock_api_key(
 ) -> Result<Secret<String>, Failure> {
     let environment = surroundings.environment;
     let Some(region) = region_of(environment)?.or(region) else {
-        let message = "no Region is known for the API key";
+        let message = "the API key needs a Region, and none is set";
         return Err(Failure::of(Reason::InvalidSetting, message, Some("set AWS_REGION".into())));
     };
     let credentials = credential_process::credentials(settings, surroundings)?;
     let now = Clock::system().now();
     let lifetime = signing::api_key_lifetime(&credentials, now, lifetime);
     signing::bedrock_api_key(credentials.keys(), &region, now, lifetime)
-        .map_err(|_| Failure::of(Reason::Bug, "no API key can be made of these credentials", None))
+        .map_err(|_| Failure::of(Reason::Bug, "cannot make an API key from these credentials", None))
 }
 
-/// The Region that a variable names; one that no Region can have is told, for the command's SDKs would take it too.
+/// The Region that a variable names. An invalid name is an error, because the command's SDKs would use it too.
 fn region_of(environment: &Environment) -> Result<Option<Region>, Failure> {
     let Some((variable, text)) = REGIONS.iter().find_map(|name| Some((name, environment.get(name)?))) else {
         return Ok(None);
@@ -242,9 +242,9 @@ fn region_of(environment: &Environment) -> Result<Option<Region>, Failure> {
 
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
-/// Python asks the second, most SDKs the first, Go and the CLI both.
+/// Python reads the second, most SDKs the first, Go and the CLI both.
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
-/// What SDKs take before container credentials, or in their place.
+/// Variables that SDKs prefer to container credentials.
 const SHADOWS: [&str; 17] = [
     // Go's and Ruby's other names for keys.
     "AWS_ACCESS_KEY",
@@ -269,13 +269,13 @@ const PROXIES: [&str; 6] =
     ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 
-/// What the daemon has for the command.
+/// The daemon's data for the command.
 struct Found {
     uri: String,
     token_file: PathBuf,
     /// For SDKs that do not know the file.
     bearer: Option<Secret<String>>,
-    /// Known to whoever has the session's settings.
+    /// `None` if this user's settings do not define the session.
     region: Option<Region>,
 }
 
@@ -313,7 +313,7 @@ impl Found {
     }
 }
 
-/// A list of exceptions with loopback in it.
+/// Adds loopback to a list of proxy exceptions.
 fn with_loopback(given: Option<&str>) -> String {
     let given: Vec<_> = given.unwrap_or_default().split(',').map(str::trim).collect();
     if given.contains(&"*") {
@@ -370,7 +370,7 @@ mod tests {
         let running = |http: &[&str]| {
             let status = serde_json::json!({ "version": "1", "sessions": [], "listeners": { "http": http } });
             let status = serde_json::from_value(status).unwrap();
-            Running { socket: "/run/anchord/anchord.sock".into(), status }
+            RunningDaemon { socket: "/run/anchord/anchord.sock".into(), status }
         };
         let chosen = |http: &[&str]| listener(&running(http)).map(str::to_owned).ok();
 

@@ -1,4 +1,4 @@
-//! `anchord read-certificate-data`: a certificate file in JSON, or the certificates of tokens, as AWS's tool prints them.
+//! `anchord read-certificate-data`: prints a certificate file as JSON, or lists the certificates of tokens, like AWS's tool.
 
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ use anchord_identity::Source;
 use anchord_identity::pkcs11;
 use anchord_identity::pkcs11::TokenCertificate;
 
-/// In the order in which AWS's tool writes it.
+/// The fields are in the order of AWS's tool.
 #[derive(Serialize)]
 struct Data {
     #[serde(rename = "keyType")]
@@ -45,7 +45,7 @@ struct Data {
 
 pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundings<'_>) -> Exit {
     let read = Line::read(matches, name, surroundings.environment, Vec::new());
-    // Without a certificate or a selector: everything that there is.
+    // Without a certificate or a selector, it lists all tokens.
     let (line, (source, warnings)) = match read.and_then(|line| Ok((line.clone(), line.source("pkcs11:")?))) {
         Ok(read) => read,
         Err(mistakes) => return output::report_mistakes(&mistakes, surroundings),
@@ -79,7 +79,7 @@ fn neither_file_nor_token() -> Failure {
     Failure::of(
         Reason::InvalidSetting,
         "--certificate names neither a file nor a token",
-        Some("`anchord certificate show` looks at SPIFFE agents too".into()),
+        Some("`anchord certificate show` also shows the certificates of SPIFFE agents".into()),
     )
 }
 
@@ -91,7 +91,7 @@ fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, 
     };
     output::warn(&warnings, surroundings);
     let unreadable = |what: &str| {
-        let hint = Some("name a PEM file; `anchord certificate show` reads PKCS#12 too".into());
+        let hint = Some("name a PEM file; `anchord certificate show` also reads PKCS#12".into());
         Failure::of(Reason::FileUnusable, format!("`{}` {what}", source.name()), hint)
     };
     let (_, parsed) =
@@ -110,17 +110,17 @@ fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, 
         "1.2.840.10045.2.1" => {
             return Err(Failure::of(
                 Reason::CertificateUnusable,
-                format!("`{}` holds a certificate with a key on a curve that is not known", source.name()),
-                Some("Roles Anywhere takes P-256, P-384 and P-521".into()),
+                format!("`{}` holds a certificate with a key on an unknown curve", source.name()),
+                Some("Roles Anywhere accepts P-256, P-384 and P-521".into()),
             ));
         }
         "2.16.840.1.101.3.4.3.17" => "ML-DSA-44",
         "2.16.840.1.101.3.4.3.18" => "ML-DSA-65",
         "2.16.840.1.101.3.4.3.19" => "ML-DSA-87",
-        // As there.
+        // As in AWS's tool.
         _ => "",
     };
-    // These sign without a digest before the signature.
+    // ML-DSA signs without a separate digest.
     let algorithms = match key_type.starts_with("ML-DSA") {
         true => vec![key_type.to_owned()],
         false => ["SHA256", "SHA384", "SHA512"].map(|digest| format!("{key_type}{digest}")).to_vec(),
@@ -132,10 +132,10 @@ fn data(source: &Source, surroundings: &mut Surroundings<'_>) -> Result<String, 
         algorithms,
     };
     serde_json::to_string(&data)
-        .map_err(|_| Failure::of(Reason::Bug, "the certificate cannot be written as JSON", None))
+        .map_err(|_| Failure::of(Reason::Bug, "cannot write the certificate as JSON", None))
 }
 
-/// Whether it is one that AWS's tool reads, named by its identifier: P-224, P-256, P-384 or P-521.
+/// Whether the curve is named, and one that AWS's tool knows: P-224, P-256, P-384 or P-521.
 fn is_on_a_known_curve(algorithm: &AlgorithmIdentifier<'_>) -> bool {
     const CURVES: [&str; 4] = ["1.3.132.0.33", "1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
     let curve = algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
@@ -169,15 +169,15 @@ fn entry(found: &TokenCertificate, selection: &LeafSelection) -> Option<String> 
     let fingerprint = hex(digest.as_ref());
     let serial = format!("{:X}", parsed.tbs_certificate.serial);
     let (subject, issuer) = (name(parsed.subject()), name(parsed.issuer()));
-    // As AWS's tool prints it since its version 1.7, an empty line at the end included.
+    // The format of AWS's tool since its version 1.7, with an empty line at the end.
     Some(format!(
         "Hex Fingerprint: {fingerprint}\nSubject: {subject}\nIssuer: {issuer}\nSerial Number: {serial}\nURI: {}\n\n",
         found.uri
     ))
 }
 
-/// A name as Go's `pkix.Name` prints it: well-known attributes from the particular to the general, whatever their order
-/// in the certificate, then all others.
+/// A name in the format of Go's `pkix.Name`: well-known attributes from the most specific to the most general, whatever
+/// their order in the certificate, then all others.
 fn name(name: &X509Name<'_>) -> String {
     const KNOWN: [(&str, &str); 9] = [
         ("2.5.4.5", "SERIALNUMBER"),

@@ -38,7 +38,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Ok(settings) => settings,
         Err(problems) => return output::report_problems(&problems, surroundings),
     };
-    // Before anything else is opened: the descriptors that systemd passed have fixed numbers.
+    // Before any other descriptor is opened: those from systemd have fixed numbers.
     let passed = match daemon::passed_descriptors(surroundings.environment.get("FDSTORE")) {
         Ok(passed) => passed,
         Err(error) => return output::report(&daemon::Error::Passed(error).into(), surroundings),
@@ -49,28 +49,28 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     start(Start { settings, passed, read: Box::new(read), announce: |_| None, hangup }, surroundings)
 }
 
-/// What SIGHUP means.
+/// What SIGHUP does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hangup {
-    /// Settings are read again, as of daemons.
+    /// Reads the settings again, as daemons do.
     Reloads,
-    /// The terminal is gone, and whoever was at it.
+    /// Ends the process: its terminal was closed.
     Ends,
 }
 
-/// What a daemon starts with.
+/// The parameters of [`start`].
 pub(super) struct Start {
     pub(super) settings: Settings,
-    /// Listeners that it does not bind itself.
+    /// Listeners that the daemon does not bind itself.
     pub(super) passed: daemon::Passed,
-    /// How its settings are read again.
+    /// Reads the settings again.
     pub(super) read: Box<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
-    /// What stderr is told once there are credentials, or a reason why not.
+    /// A text for stderr, printed when each session has credentials or an error.
     pub(super) announce: fn(&daemon::Bound) -> Option<String>,
     pub(super) hangup: Hangup,
 }
 
-/// A daemon, to its end.
+/// Runs a daemon until it ends.
 pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
     let Start { settings, passed, read, announce, hangup } = start;
     prompt::ask_for_all(&settings);
@@ -79,7 +79,7 @@ pub(super) fn start(start: Start, surroundings: &mut Surroundings<'_>) -> Exit {
         Err(failure) => return output::report(&failure, surroundings),
     };
     let logs = start_logs(&settings, surroundings.environment, &queue);
-    // Behind the logs, and without waiting for a reader that hangs.
+    // Goes through the queue: in order with the logs, and without waiting for a reader that hangs.
     let mut stderr = LineWriter::new(queue.writer());
     let surroundings = &mut surroundings.with_stderr(&mut stderr);
     process_limits::no_core_files();
@@ -118,7 +118,7 @@ async fn serve(
     meaning: Hangup,
 ) -> Result<(), Failure> {
     let cannot_listen =
-        |error: std::io::Error| Failure::of(Reason::Bug, format!("cannot take signals: {error}"), None);
+        |error: std::io::Error| Failure::of(Reason::Bug, format!("cannot handle signals: {error}"), None);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(cannot_listen)?;
@@ -133,7 +133,7 @@ async fn serve(
         "Starting"
     );
     let daemon = daemon::build(settings, &Seams::real(), passed).await?;
-    // Signals that come while one is being obeyed are one more, together.
+    // All signals that arrive during a reload cause one further reload.
     let (ask, asked) = mpsc::channel(1);
     let stop = async {
         loop {
@@ -144,7 +144,7 @@ async fn serve(
                     if meaning == Hangup::Ends {
                         return;
                     }
-                    // Full means that a reading is asked for already.
+                    // If the channel is full, a reload is already requested.
                     let _ = ask.try_send(());
                 }
             }
@@ -159,7 +159,7 @@ async fn serve(
     Ok(running.await?)
 }
 
-/// Ends when each session has credentials, or a reason why not, or has been waited for long enough.
+/// Waits until each session has credentials or an error, or until the time is over.
 async fn first_credentials(sessions: &Sessions) {
     const PATIENCE: Duration = Duration::from_secs(10);
     join_all(sessions.iter().map(|session| session.hand_out(Freshness::Full, PATIENCE))).await;
@@ -167,15 +167,15 @@ async fn first_credentials(sessions: &Sessions) {
 
 fn level(settings: &Settings) -> Level {
     match settings.log.level {
-        config::Level::Error => Level::ERROR,
-        config::Level::Warn => Level::WARN,
-        config::Level::Info => Level::INFO,
-        config::Level::Debug => Level::DEBUG,
-        config::Level::Trace => Level::TRACE,
+        config::LogLevel::Error => Level::ERROR,
+        config::LogLevel::Warn => Level::WARN,
+        config::LogLevel::Info => Level::INFO,
+        config::LogLevel::Debug => Level::DEBUG,
+        config::LogLevel::Trace => Level::TRACE,
     }
 }
 
-/// What a verb that goes on logs through; its end waits for what is queued.
+/// The log queue of a verb that keeps running. Dropping it waits for the queued lines.
 pub(super) fn log_queue() -> Result<telemetry::Queue, Failure> {
     telemetry::Queue::start().map_err(|error| {
         let message = format!("cannot start a thread: {error}");
@@ -189,8 +189,8 @@ pub(super) fn start_logs(
     queue: &telemetry::Queue,
 ) -> telemetry::Logs {
     let format = match settings.log.format {
-        config::Format::Text => telemetry::Format::Text,
-        config::Format::Json => telemetry::Format::Json,
+        config::LogFormat::Text => telemetry::Format::Text,
+        config::LogFormat::Json => telemetry::Format::Json,
     };
     // Set by systemd when stderr is the journal, which stamps each line itself (systemd.exec(5)).
     let under_journal = environment.get("JOURNAL_STREAM").is_some();

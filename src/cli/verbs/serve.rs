@@ -1,7 +1,7 @@
-//! `anchord serve`: the daemon with one session and without a configuration file, as AWS's tool has it.
+//! `anchord serve`: the daemon with one session and without a configuration file, like `serve` of AWS's tool.
 //!
-//! It imitates the metadata service on one port of 127.0.0.1 and, unless told to, nothing else: no Unix socket, no
-//! container credentials, no file that anybody has to know.
+//! It imitates the metadata service on one port of 127.0.0.1. It serves a Unix socket or container credentials only if
+//! flags turn them on.
 
 use std::fs::Permissions;
 use std::io;
@@ -62,7 +62,7 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     run::start(run::Start { settings, passed, read, announce, hangup }, surroundings)
 }
 
-/// Whether whoever started this wants it to outlive the terminal, as nohup does.
+/// Whether SIGHUP is ignored, as `nohup` has it: the process is then meant to outlive the terminal.
 fn is_hangup_ignored() -> bool {
     const HANGUP: u64 = 1;
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
@@ -70,7 +70,7 @@ fn is_hangup_ignored() -> bool {
     ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & HANGUP != 0))
 }
 
-/// What it serves, in flags of ours; those that were given hold.
+/// What `serve` serves, as anchord's own flags. Flags on the command line take precedence.
 fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<(&'static str, String)> {
     let mut flags = vec![("imds-enabled", "true".to_owned()), ("listen", format!("127.0.0.1:{port}"))];
     for (flag, _) in OFF_UNLESS_GIVEN {
@@ -82,9 +82,9 @@ fn own_flags(words: &Words<'_>, port: u16, folder: Option<&Path>) -> Vec<(&'stat
     flags
 }
 
-/// Where it keeps the key of its tokens: a folder of its own for each port, in the user's runtime directory, or one that
-/// goes with the process, where there is no such directory or it is not this user's. Where nothing can be written it is
-/// one that does not exist, and the daemon keeps the key in memory. `None` where a folder was named.
+/// The folder for the key of the tokens: one for each port in the user's runtime directory, or a temporary one if that
+/// directory does not exist or belongs to another user. If nothing can be written, it is a folder that does not exist, and
+/// the daemon keeps the key in memory. `None` if a flag names the folder.
 fn folder(words: &Words<'_>, port: u16, environment: &Environment) -> (Option<PathBuf>, Option<TempDir>) {
     if words.has("runtime-directory") {
         return (None, None);
@@ -101,7 +101,7 @@ fn folder(words: &Words<'_>, port: u16, environment: &Environment) -> (Option<Pa
 
 const ROOTS: &str = "/run/anchord";
 
-/// The folder that outlives the process; none for a port that the kernel chooses, which the next process does not have.
+/// The folder that outlives the process. `None` for port 0, because the next process gets another port.
 fn kept_folder(port: u16, environment: &Environment) -> Option<PathBuf> {
     let first = |name: &str| environment.get(name).and_then(|text| text.split(':').next()).map(PathBuf::from);
     let base = first("RUNTIME_DIRECTORY")
@@ -111,27 +111,28 @@ fn kept_folder(port: u16, environment: &Environment) -> Option<PathBuf> {
     base.map(|base| base.join(format!("serve-{port}")))
 }
 
-/// The daemon says the like of a key in memory alone.
+/// The daemon logs a similar warning for a key that is only in memory.
 fn cannot_keep(folder: &Path) -> Notice {
-    let what = "cannot be made or written to; a restart ends the tokens of IMDS clients";
-    Notice::new(format!("`{}` {what} (--runtime-directory names another)", folder.display()))
+    let what =
+        format!("cannot write to `{}`; a restart invalidates the tokens of IMDS clients", folder.display());
+    Notice::new(what).hinting("name another directory with --runtime-directory")
 }
 
-/// Whether the folder is there, or can be made, and can be written to.
+/// Whether the folder exists or can be created, and is writable.
 fn is_usable(folder: &Path) -> bool {
     daemon::make_runtime_directory(folder).is_ok()
         && rustix::fs::accessat(CWD, folder, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 fn temporary() -> io::Result<TempDir> {
-    // What can be written in a container whose root file system is read-only.
+    // Writable in a container with a read-only root file system.
     const SHARED_MEMORY: &str = "/dev/shm";
     let mut private = tempfile::Builder::new();
     private.prefix("anchord-").permissions(Permissions::from_mode(0o700));
     private.tempdir().or_else(|error| private.tempdir_in(SHARED_MEMORY).map_err(|_| error))
 }
 
-/// Responses carry `hop_limit` as their time to live, which connections have from their listener.
+/// Responses have `hop_limit` as their time to live, because connections inherit it from the listener.
 fn listen(port: u16, hop_limit: u32) -> io::Result<TcpListener> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     listener.set_ttl(hop_limit)?;
@@ -141,18 +142,18 @@ fn listen(port: u16, hop_limit: u32) -> io::Result<TcpListener> {
 fn cannot_listen(port: u16, error: &io::Error) -> Failure {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("`ss -ltnp` shows who uses port {port}; name another with --port")
+            format!("`ss -ltnp` shows the process that uses port {port}; choose another port with --port")
         }
-        _ => "name another with --port".into(),
+        _ => "choose another port with --port".into(),
     };
     let message = format!("cannot listen on 127.0.0.1:{port}: {error}");
     Failure::of(Reason::InvalidSetting, message, Some(hint.into()))
 }
 
-/// What SDKs have to be told. No slash at the end: the Java SDK would ask for paths that begin with two.
+/// The variable to set for SDKs. No slash at the end: the Java SDK would request paths that begin with two.
 fn announce(bound: &daemon::Bound) -> Option<String> {
     let address = bound.http.first()?;
-    Some(format!("SDKs find it with\nexport AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}\n"))
+    Some(format!("For SDKs, set\nexport AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}\n"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `anchord sign-string`: signs a text that is the same for a key each time, to see whether the key can sign.
+//! `anchord sign-string`: signs a fixed text, to test whether a key can sign.
 
 use clap::ArgMatches;
 use tracing::debug;
@@ -23,8 +23,8 @@ use anchord_identity::Passphrase;
 use anchord_identity::Pipes;
 use anchord_identity::Source;
 
-/// What AWS's tool signs: this and, unless the key is of ML-DSA, the digest of [`OF_KEY`] and the public key. No request
-/// begins like this, so the signature is good for nothing else.
+/// AWS's tool signs this text and, unless the key is an ML-DSA key, the digest of [`OF_KEY`] and the public key. No request
+/// begins with this text, so the signature has no other use.
 const TEXT: &[u8] = b"AWS Roles Anywhere Credential Helper Signing Test1";
 const OF_KEY: &[u8] = b"IAM RA";
 
@@ -37,8 +37,8 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         _ => Hash::Sha256,
     };
     if !["certificate", "private-key", "cert-selector"].iter().any(|flag| words.has(flag)) {
-        let hint = "name the key, or with --certificate the place that has it";
-        let mistake = Notice::new("there is no --private-key").hinting(hint);
+        let hint = "name the key, or name with --certificate a file or token that has the key too";
+        let mistake = Notice::new("--private-key is missing").hinting(hint);
         return output::report_mistakes(&vec![mistake], surroundings);
     }
     // A key needs no certificate to sign.
@@ -64,7 +64,7 @@ fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>,
     if let Some(Passphrase::Prompted(answer)) = &source.passphrase {
         prompt::ask_for("the private key", answer);
     }
-    // A certificate that was named for nothing would be a mistake that nobody is told of.
+    // Checks a named certificate too: otherwise the user would not learn of a mistake in it.
     let key = if is_certified { source.certified_key() } else { source.signing_key() }?;
     debug!(algorithm = ?key.algorithm(), guarded_by = ?source.guard(), ?hash, "Signing");
     let mut text = TEXT.to_vec();
@@ -76,7 +76,7 @@ fn signature(source: &Source, is_certified: bool, hash: Hash) -> Result<Vec<u8>,
         Some(signature) => signature.map_err(Failure::from),
         None => Err(Failure::of(
             Reason::InvalidSetting,
-            "this key signs with SHA256 alone, as Roles Anywhere has it",
+            "this key signs only with SHA256, as Roles Anywhere requires",
             Some("leave out --digest".into()),
         )),
     }
@@ -88,7 +88,7 @@ fn print(signature: &[u8], format: &str, surroundings: &mut Surroundings<'_>) ->
         "text" => hex(signature).into_bytes(),
         _ => format!("\"{}\"", hex(signature)).into_bytes(),
     };
-    // No line break at the end: programs compare what they read.
+    // No line break at the end: scripts compare the output.
     match output::print_bytes(surroundings, &bytes) {
         Ok(_) => Exit::Done,
         Err(exit) => exit,

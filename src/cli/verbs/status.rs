@@ -1,4 +1,4 @@
-//! `anchord status`: what a running daemon holds and what ails it.
+//! `anchord status`: the running daemon's sessions and their problems.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_core::secret::Secret;
 use anchord_runtime::client;
-use anchord_runtime::client::Asked;
+use anchord_runtime::client::DaemonAnswer;
 use anchord_runtime::client::running;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let environment = surroundings.environment;
-    // A mistake in a settings file does not hide a daemon that is named.
+    // With --socket-path, no settings file is read, so a mistake in one does not matter.
     let settled = match matches.contains_id("socket-path") {
         true => config::load_place(matches, environment),
         false => config::load_for_asking(matches, environment),
@@ -33,27 +33,27 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
         Err(problems) => return output::report_problems(&problems, surroundings),
     };
     let session = settings.picked.as_deref();
-    let mut places = client::places(&settings);
+    let mut sockets = client::sockets(&settings);
     let asked = threads::runtime().and_then(|runtime| {
         if let Some(socket) = runtime.block_on(socket_of(&settings, session))? {
-            places.retain(|place| place.path == socket);
+            sockets.retain(|known| known.path == socket);
         }
-        Ok(runtime.block_on(client::ask(&places, "/v1/status", PATIENCE)))
+        Ok(runtime.block_on(client::ask(&sockets, "/v1/status", PATIENCE)))
     });
     let asked = match asked {
         Ok(asked) => asked,
         Err(failure) => return output::report(&failure, surroundings),
     };
     let body = match asked {
-        Asked::Answered(body) => only(body, session),
-        Asked::Refused(failure)
-        | Asked::Unknown(failure)
-        | Asked::Differs(failure)
-        | Asked::Forbidden(failure) => {
+        DaemonAnswer::Answered(body) => only(body, session),
+        DaemonAnswer::Refused(failure)
+        | DaemonAnswer::Unknown(failure)
+        | DaemonAnswer::Differs(failure)
+        | DaemonAnswer::Forbidden(failure) => {
             return output::report(&failure, surroundings);
         }
-        Asked::NoDaemon => {
-            return output::report(&client::nobody(&places), surroundings);
+        DaemonAnswer::NoDaemon => {
+            return output::report(&client::no_daemon(&sockets), surroundings);
         }
     };
     let status = match running::read(body.expose()) {
@@ -71,7 +71,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     }
 }
 
-/// The socket of the daemon that has the session that is meant, where one is meant and a daemon runs.
+/// The socket of the daemon that has the session; `None` if no session is named or no daemon runs.
 async fn socket_of(settings: &Settings, session: Option<&str>) -> Result<Option<PathBuf>, Failure> {
     let Some(name) = session else { return Ok(None) };
     let Some(running) = running::find(settings, session).await? else { return Ok(None) };
@@ -79,10 +79,10 @@ async fn socket_of(settings: &Settings, session: Option<&str>) -> Result<Option<
     Ok(Some(running.socket))
 }
 
-/// The daemon's answer without what it says of other sessions than the one that is meant.
+/// The daemon's answer, reduced to the named session.
 fn only(body: Secret<Vec<u8>>, session: Option<&str>) -> Secret<Vec<u8>> {
     let Some(name) = session else { return body };
-    // What is no status is told by whoever reads it.
+    // The caller reports an answer that is not a status.
     let Ok(mut status) = serde_json::from_slice::<Value>(body.expose()) else { return body };
     if let Some(sessions) = status["sessions"].as_array_mut() {
         sessions.retain(|held| held["name"] == name);

@@ -1,7 +1,8 @@
-//! `anchord update`: writes a profile of the shared credentials file, once or for ever.
+//! `anchord update`: writes a profile of the shared credentials file, once or until stopped.
 //!
-//! The credentials come as those of `credential-process` do: from a running daemon, or else from AWS through the cache
-//! that parallel processes share. Renewal and writing are the daemon's own: a session's keeper, whose issuer this is.
+//! The credentials come from the same sources as for `credential-process`: from a running daemon, else from AWS through the
+//! cache that processes share. The daemon's own code renews and writes them: the keeper of a session, with an issuer that
+//! asks these sources.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,17 +39,17 @@ use anchord_runtime::assembly;
 use anchord_runtime::assembly::KeptSession;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemonless;
+use anchord_runtime::daemonless::ObtainMode;
 use anchord_runtime::daemonless::Renewal;
-use anchord_runtime::daemonless::Way;
 use anchord_session::Policy;
 
-/// Which profile of which file is written.
+/// The profile to write, and its file.
 pub(super) struct Target {
     pub(super) profile: Profile,
     pub(super) path: PathBuf,
 }
 
-/// How long the verb goes on.
+/// How long the verb runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Term {
     /// Until the file is written.
@@ -62,12 +63,12 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     let caching = credential_process::caching(matches);
     let read = Line::read(matches, name, surroundings.environment, Vec::new()).and_then(|line| {
         let settled = match name {
-            Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
-            Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
+            Name::Anchord => (line.settings_for_client()?, ObtainMode::DaemonFirst(caching)),
+            Name::Helper => (line.settings_of_one_call()?, ObtainMode::Direct(caching)),
         };
         Ok((line, settled))
     });
-    let (line, (settings, way)) = match read {
+    let (line, (settings, mode)) = match read {
         Ok(read) => read,
         Err(mistakes) => return output::report_mistakes(&mistakes, surroundings),
     };
@@ -80,34 +81,34 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
         Err(failure) => return output::report(&failure, surroundings),
     };
     let term = if words.has("once") { Term::Once } else { Term::Forever };
-    // What goes on for ever has logs in any case.
+    // Without --once, `update` starts the logs in any case.
     if line.debug && term == Term::Once {
         telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
     }
-    update(&settings, &target, (term, way), surroundings)
+    update(&settings, &target, (term, mode), surroundings)
 }
 
-/// The profile called `name` of `file`, or else of the file that SDKs read.
+/// The profile `name` of `file`, or of the file that SDKs read.
 pub(super) fn target(name: &str, file: Option<&str>, environment: &Environment) -> Result<Target, Failure> {
     let misconfigured = |message, hint: &str| Failure::of(Reason::InvalidSetting, message, Some(hint.into()));
     let profile = Profile::parse(name)
         .map_err(|error| misconfigured(format!("--profile: {error}"), "choose another name"))?;
     let path = config::shared_credentials_file(file, environment).ok_or_else(|| {
         let hint = "name a file with --credentials-file, or set HOME";
-        misconfigured("there is no home for a credentials file".into(), hint)
+        misconfigured("cannot find the credentials file: HOME is not set".into(), hint)
     })?;
     Ok(Target { profile, path })
 }
 
-/// Writes what `settings` give into `target`.
+/// Writes the credentials of the settings' session to `target`.
 pub(super) fn update(
     settings: &Settings,
     target: &Target,
-    (term, way): (Term, Way),
+    (term, mode): (Term, ObtainMode),
     surroundings: &mut Surroundings<'_>,
 ) -> Exit {
     process_limits::no_core_files();
-    let session = match session_in_logs(settings, (term, way)) {
+    let session = match session_in_logs(settings, (term, mode)) {
         Ok(name) => name,
         Err(failure) => return output::report(&failure, surroundings),
     };
@@ -116,7 +117,7 @@ pub(super) fn update(
     }
     let outcome = match term {
         Term::Once => {
-            credential_process::credentials_by(way, settings, surroundings).and_then(|credentials| {
+            credential_process::credentials_by(mode, settings, surroundings).and_then(|credentials| {
                 let written = credentials_file::write(&target.path, &target.profile, &credentials);
                 let runtime = threads::runtime()?;
                 runtime.block_on(written)?;
@@ -129,8 +130,9 @@ pub(super) fn update(
             let runtime = threads::runtime_with_threads()?;
             let environment = surroundings.environment;
             run::start_logs(settings, environment, &queue);
-            let outcome = runtime.block_on(until_told_to_stop((settings, session), target, way, environment));
-            // Time enough for a file that is being written; a name lookup need not be waited for.
+            let outcome =
+                runtime.block_on(until_told_to_stop((settings, session), target, mode, environment));
+            // Long enough for a write under way. Does not wait for a name lookup.
             runtime.shutdown_timeout(Duration::from_millis(500));
             outcome
         }),
@@ -141,10 +143,10 @@ pub(super) fn update(
     }
 }
 
-/// What logs call the session.
-fn session_in_logs(settings: &Settings, (term, way): (Term, Way)) -> Result<String, Failure> {
-    let named = match (term, way) {
-        (Term::Forever, Way::DaemonFirst(_)) => {
+/// The session's name in logs.
+fn session_in_logs(settings: &Settings, (term, mode): (Term, ObtainMode)) -> Result<String, Failure> {
+    let named = match (term, mode) {
+        (Term::Forever, ObtainMode::DaemonFirst(_)) => {
             threads::runtime()?.block_on(daemonless::session_meant(settings))?
         }
         _ => settings.the_session().map(|session| session.name.clone()),
@@ -156,15 +158,15 @@ fn session_in_logs(settings: &Settings, (term, way): (Term, Way)) -> Result<Stri
 async fn until_told_to_stop(
     (settings, session): (&Settings, String),
     target: &Target,
-    way: Way,
+    mode: ObtainMode,
     environment: &Environment,
 ) -> Result<(), Failure> {
     let cannot_listen =
-        |error: std::io::Error| Failure::of(Reason::Bug, format!("cannot take signals: {error}"), None);
+        |error: std::io::Error| Failure::of(Reason::Bug, format!("cannot handle signals: {error}"), None);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     tokio::select! {
-        () = keep((settings, session), target, way, environment) => {}
+        () = keep((settings, session), target, mode, environment) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -172,15 +174,15 @@ async fn until_told_to_stop(
     Ok(())
 }
 
-/// Writes again and again; no failure ends it.
+/// Renews and writes the credentials for ever; retries after errors.
 async fn keep(
     (settings, session): (&Settings, String),
     target: &Target,
-    way: Way,
+    mode: ObtainMode,
     environment: &Environment,
 ) {
     let seams = Seams::real();
-    let renewal = Arc::new(Renewal::new(settings, way, environment, &seams));
+    let renewal = Arc::new(Renewal::new(settings, mode, environment, &seams));
     let seams = Seams { jitter: renewal.jitter(), ..seams };
     let file = CredentialsFile {
         name: target.path.display().to_string(),

@@ -40,8 +40,8 @@ async fn an_answer_is_selected_from_by_json_paths() {
     );
     let ran = invoked(&stage, HAIKU, &["--converse", "--message", "hi", "--output", "$.usage.cost"]).await;
     let (line, hint, answer) = told_with_an_answer(&ran, 1);
-    assert_eq!(line, "the answer holds nothing at `$.usage.cost`");
-    assert!(hint.starts_with("without `--output`"), "{hint}");
+    assert_eq!(line, "the answer has no match for `$.usage.cost`");
+    assert!(hint.starts_with("leave out `--output`"), "{hint}");
     let answer: Value = serde_json::from_str(answer).unwrap();
     assert_eq!(answer["output"]["message"]["content"][0]["text"], "You said: hi");
 }
@@ -195,7 +195,7 @@ async fn nobody_is_kept_waiting_at_a_terminal_for_a_body() {
     let ran = process::to_the_end(command).await;
 
     let (line, hint) = told(&ran, 2);
-    assert_eq!(line, "there is no body");
+    assert_eq!(line, "no body is given");
     assert!(hint.contains("`--message`"), "{hint}");
 }
 
@@ -211,21 +211,21 @@ async fn what_is_wrong_with_a_body_is_told_before_anything_is_sent() {
             "--content-type",
         ),
         (&["--body", "{\"a\":\n\"{{name}}\"}"], "no value for `{{name}}` (line 2)", "--var NAME=VALUE"),
-        (
-            &["--body", "{}", "--var", "name=canary"],
-            "variable `name` is used nowhere in the body",
-            "{{name}}",
-        ),
+        (&["--body", "{}", "--var", "name=canary"], "the body does not use the variable `name`", "{{name}}"),
         (
             &["--body", "{\"a\": {{x}}}", "--var", "x=canary"],
-            "`{{x}}` (line 1) stands outside of a string, and its value is not JSON",
+            "`{{x}}` (line 1) is outside of a string, and its value is not JSON",
             "\"{{x}}\"",
         ),
-        (&["--body", "{\"a\": \"{{ x y }}\"}"], "the `{{` in line 1 begins no placeholder", "--literal"),
-        (&["--body", "{}", "--var", "canary"], "--var: there is no name", "NAME=VALUE"),
+        (
+            &["--body", "{\"a\": \"{{ x y }}\"}"],
+            "the `{{` in line 1 does not begin a placeholder",
+            "--literal",
+        ),
+        (&["--body", "{}", "--var", "canary"], "--var: the value has no name", "NAME=VALUE"),
         (&["--body", "\"{{a}}\"", "--var", "a=1", "--var", "a=2"], "variable `a` is given twice", "leave"),
         (&[], "the body is empty", "--body-file"),
-        (&["--body-file", "latin1.json"], "the body is not UTF-8 from byte 7 on", "--content-type"),
+        (&["--body-file", "latin1.json"], "the body is not UTF-8 at byte 7", "--content-type"),
         (
             &["--body", "{}", "--header", "Authorization:canary"],
             "the header `authorization` cannot be set",

@@ -121,7 +121,7 @@ async fn an_api_key_says_when_it_ends_and_warns_once_if_that_is_sooner_than_aske
     assert!(ends_at(&short) < ends_at(&long));
     assert_eq!(
         long.stderr,
-        format!("anchord: warning: the key ends with the session's credentials, at {}\n", ends_at(&long))
+        format!("anchord: warning: the key expires with the session's credentials, at {}\n", ends_at(&long))
     );
     for ttl in ["0s", "13h", "soon"] {
         let ran = process::to_the_end(bedrock(&stage, &["api-key", "--ttl", ttl])).await;

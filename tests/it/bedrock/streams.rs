@@ -37,7 +37,7 @@ async fn a_stream_is_printed_as_text_or_events_or_what_is_selected_of_them() {
     let missed =
         invoked(&stage, HAIKU, &["--stream", "--converse", "--message", "a", "--output", "$.x"]).await;
     let (line, _, answer) = told_with_an_answer(&missed, 1);
-    assert_eq!(line, "the answer holds nothing at `$.x`");
+    assert_eq!(line, "the answer has no match for `$.x`");
     assert_eq!(answer, events.stdout, "as `--json` shows it");
 }
 

@@ -10,8 +10,8 @@ fn with(lines: &str) -> String {
 
 fn keys(settings: &Settings) -> &AccessKeySource {
     match &settings.sessions[0].source {
-        Source::AccessKeys(keys) => keys,
-        Source::RolesAnywhere(_) => panic!("{settings:?}"),
+        CredentialSource::AccessKeys(keys) => keys,
+        CredentialSource::RolesAnywhere(_) => panic!("{settings:?}"),
     }
 }
 
@@ -72,7 +72,7 @@ fn imds_refuses_keys_without_a_session_token() {
     let role = format!("{bare}assume_role = [\"{ROLE}\"]\n");
 
     assert!(
-        refusal.starts_with("anchord.toml:5: IMDS would serve session a, and its keys have no session token"),
+        refusal.starts_with("anchord.toml:5: IMDS would serve session a, but its keys have no session token"),
         "{refusal}"
     );
     settled(&format!("[imds]\nenabled = false\n{bare}"));
@@ -89,7 +89,7 @@ fn the_first_role_of_a_user_may_live_for_twelve_hours() {
     let second = format!("[[session.a.assume_role]]\nrole_arn = \"{ROLE}\"\nduration = \"12h\"\n");
 
     assert_eq!(settled(&step("")).sessions[0].chain[0].duration, Duration::from_secs(43200));
-    assert!(refusal(&step(&second)).contains("AWS grants 1h at most"));
+    assert!(refusal(&step(&second)).contains("AWS grants at most 1h"));
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn options_of_the_other_source_are_told_to_be_idle() {
 
     assert_eq!(
         texts(&of_keys.warnings),
-        ["session a has `certificate`, `role_arn`, which its `source` has no use for"]
+        ["session a has `certificate`, `role_arn`, which its `source` does not use"]
     );
     assert_eq!(
         texts(&of_certificate.warnings),
-        ["session a has `access_keys`, which its `source` has no use for"]
+        ["session a has `access_keys`, which its `source` does not use"]
     );
 }

@@ -123,7 +123,7 @@ fn stated(path: &str, file: &str, arguments: &[&str], variables: &[(&str, &str)]
     let mut file = file::parse("anchord.toml", file.as_bytes(), &mut problems);
     file.path = Some(path.into());
     let layers = layers::Layers { arguments, environment: &environment, file, reads_a_file: true };
-    let settings = check::settle_layers(&layers, Reader::Client, problems).unwrap();
+    let settings = check::settle_layers(&layers, Consumer::Client, problems).unwrap();
     let mut options: Vec<_> = settings.stated().iter().map(|fact| fact.option).collect();
     options.sort_unstable();
     options.dedup();

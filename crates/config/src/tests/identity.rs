@@ -80,10 +80,10 @@ fn a_passphrase_that_is_nowhere_is_explained_without_repeating_it() {
 }
 
 #[test]
-fn pass_with_nothing_behind_it_is_told_as_such() {
+fn pass_without_a_text_is_refused_with_what_to_do() {
     let told = refusal(&with("passphrase = \"pass:\""));
 
-    assert!(told.contains("is `pass:` with nothing behind it; hint: leave the passphrase out"), "{told}");
+    assert!(told.contains("has no passphrase after `pass:`; hint: leave out `passphrase`"), "{told}");
 }
 
 #[test]
@@ -115,11 +115,15 @@ fn what_is_no_name_of_a_variable_is_not_repeated() {
     for text in ["env:", "env:MIGHAgEAMBMG+canary/", "env:KEY=canary"] {
         let told = refusal(&session("a").replace("\"/keys/key.pem\"", &format!("\"{text}\"")));
 
-        assert!(told.contains("has no variable's name behind `env:`") && !told.contains("canary"), "{told}");
+        assert!(
+            told.contains("has no name of a variable after `env:`") && !told.contains("canary"),
+            "{told}"
+        );
     }
 }
 
-/// The daemon's own file is read by verbs that need no key, in a shell that has neither its credentials nor its variables.
+/// The daemon's own file is read by verbs that need no key, in a shell that has neither its credentials nor its
+/// variables.
 #[test]
 fn a_passphrase_that_this_process_cannot_have_is_a_mistake_only_where_it_is_needed() {
     let absent = |text: &str| match passphrase(&with(&format!("passphrase = \"{text}\"")), &[], &[]) {
@@ -130,7 +134,7 @@ fn a_passphrase_that_this_process_cannot_have_is_a_mistake_only_where_it_is_need
     assert_eq!(
         absent("credential:key"),
         "systemd has passed no credential `key` to this process; \
-         only a unit with `LoadCredential=key:/path/to/it` sees it"
+         only a unit with `LoadCredential=key:/path/to/it` can read it"
     );
     assert_eq!(
         absent("env:NOWHERE"),
@@ -175,10 +179,13 @@ fn settings_of_places_that_a_session_does_not_have_are_told() {
 #[test]
 fn places_that_can_hold_no_certificate_or_no_key_of_it_are_refused() {
     let tpm = session("a").replace("leaf.pem", "tpm:0x81000001");
-    assert!(refusal(&tpm).contains("`certificate` names a key in a TPM, which holds no certificates"));
+    assert!(refusal(&tpm).contains("`certificate` names a key in a TPM, but a TPM holds no certificates"));
     let agent = session("a").replace("/keys/key.pem", "spiffe:");
     let refused = refusal(&format!("{agent}spiffe_socket = \"unix:///run/agent.sock\"\n"));
-    assert!(refused.contains("`private_key` names a SPIFFE agent, whose keys fit no other"), "{refused}");
+    assert!(
+        refused.contains("`private_key` names a SPIFFE agent, but its keys fit only its own"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -227,7 +234,7 @@ fn what_selects_no_certificate_is_refused() {
     );
     assert!(refusal("certificate_issuer = \"CN\"").contains("`CN` is not a name"));
     assert!(refusal("certificate_serial = \"fg\"").contains("hexadecimal after 0x"));
-    assert!(refusal("certificate_fingerprint = []").contains("is empty, so nothing would be pinned"));
+    assert!(refusal("certificate_fingerprint = []").contains("is empty and would pin nothing"));
 }
 
 const AGENT: &str = "unix:///run/agent.sock";
@@ -280,7 +287,9 @@ fn what_names_no_svid_or_no_agent_is_refused_with_what_to_write() {
 
     let refused = refusal(&of_agent("spiffe:", ""));
     assert!(
-        refused.contains(&format!("{at}needs the socket of a SPIFFE agent, which nothing names; hint: set")),
+        refused.contains(&format!(
+            "{at}names a SPIFFE agent, but no option gives the agent's socket; hint: set"
+        )),
         "{refused}"
     );
     let refused = refusal(&of_agent("spiffe://example.org", &socket));

@@ -32,20 +32,20 @@ fn every_mistake_is_reported_in_one_run() {
     let problems = settle(FILE_OF_MISTAKES, &["--log-format=xml"], &[("ANCHORD_LISTENN", "x")]).unwrap_err();
 
     let expected = "\
---log-format: the value is none of text, json
+--log-format: the value is not one of text, json
 ANCHORD_LISTENN: unknown variable; hint: did you mean `ANCHORD_LISTEN`?
 anchord.toml:2: `runtime_directory` in the file: expected a string, found an integer
-anchord.toml:4: `level` in [log]: `loud` is none of error, warn, info, debug, trace
+anchord.toml:4: `level` in [log]: `loud` is not one of error, warn, info, debug, trace
 anchord.toml:6: `listen` in [http]: expected a string, found an integer
-anchord.toml:6: `listen` in [http]: `0.0.0.0:9911` can be reached from other hosts, and any client there would get credentials; hint: take a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)
+anchord.toml:6: `listen` in [http]: `0.0.0.0:9911` can be reached from other hosts, and any client there would get credentials; hint: use a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)
 anchord.toml:8: `session` in [imds]: `bedrok` is not the name of a session; hint: did you mean `bedrock`?
 anchord.toml:9: unknown table [sokcet]; hint: did you mean [socket]?
-anchord.toml:12: `read_timeout` in [upstream]: `soon` is not a duration; hint: write a number and a unit (ms, s, m, h), such as 3000ms, 3000s or 1h30m; no limit is `none`
+anchord.toml:12: `read_timeout` in [upstream]: `soon` is not a duration; hint: write a number and a unit (ms, s, m, h), such as 3000ms, 3000s or 1h30m; use `none` for no limit
 anchord.toml:13: [session.bedrock] lacks `certificate`
 anchord.toml:14: unknown key `certifcate` in [session.bedrock]; hint: did you mean `certificate`?
-anchord.toml:17: the profile and the trust anchor must share their Region; hint: the profile's is eu-west-1, the trust anchor's us-east-1
+anchord.toml:17: the profile and the trust anchor must be in the same Region; hint: the profile's is eu-west-1, the trust anchor's us-east-1
 anchord.toml:18: `role_arn` in [session.bedrock]: `bedrock` is not a role ARN; hint: expected arn:aws:iam::123456789012:role/name
-anchord.toml:19: `duration` in [session.bedrock]: `5m` is shorter than 15m, the shortest AWS grants
+anchord.toml:19: `duration` in [session.bedrock]: `5m` is shorter than 15m, the minimum of AWS
 anchord.toml:20: `endpoint` in [session.bedrock]: `http://localhost` does not begin with https://; hint: write https://host or https://host:port
 anchord.toml:21: `eu-west-1` is not the Region of the trust anchor of session `bedrock`, which is in us-east-1; hint: leave it out; `region` is what clients use";
     assert_eq!(problems.to_string(), expected);
@@ -117,7 +117,7 @@ fn a_variable_that_is_not_text_is_reported_when_it_is_ours() {
     let pairs = [("ANCHORD_LISTEN".into(), garbage()), ("LS_COLORS".into(), garbage())];
     let environment = Environment::copy_of(pairs.into_iter()).with_uid(0);
 
-    let problems = settle_as(Reader::Daemon, session("a").as_bytes(), Default::default(), &environment);
+    let problems = settle_as(Consumer::Daemon, session("a").as_bytes(), Default::default(), &environment);
 
     assert_eq!(problems.unwrap_err().to_string(), "ANCHORD_LISTEN: is not UTF-8");
 }
@@ -127,8 +127,8 @@ fn what_is_defined_twice_is_named() {
     let twice = refusal(&format!("{}{}", session("a"), session("a")));
     let key = refusal(&format!("{}region = \"us-east-1\"\nregion = \"us-east-1\"\n", session("a")));
 
-    assert_eq!(twice, "anchord.toml:7: `a` is defined a second time");
-    assert_eq!(key, "anchord.toml:8: `region` is defined a second time");
+    assert_eq!(twice, "anchord.toml:7: `a` is defined twice");
+    assert_eq!(key, "anchord.toml:8: `region` is defined twice");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_sessions_name_with_dots_is_told_to_need_quotes() {
 
 #[test]
 fn a_table_with_a_wrong_first_line_is_told_the_right_one() {
-    let names = "the name is one: take 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit; \
+    let names = "must be one word: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit; \
                  a name with dots needs quotes";
     for (lines, told) in [
         (
@@ -163,11 +163,14 @@ fn a_table_with_a_wrong_first_line_is_told_the_right_one() {
         (
             "[session.\u{fc}]",
             &format!(
-                "not TOML: invalid unquoted key, expected letters, numbers, `-`, `_`; hint: in [session.NAME] {names}"
+                "not TOML: invalid unquoted key, expected letters, numbers, `-`, `_`; hint: NAME in [session.NAME] {names}"
             ),
         ),
-        ("[credentials_file.\u{fc}]\npath = \"/c\"", &format!("hint: in [credentials_file.NAME] {names}")),
-        ("[session.a b]", &format!("hint: in [session.NAME] {names}")),
+        (
+            "[credentials_file.\u{fc}]\npath = \"/c\"",
+            &format!("hint: NAME in [credentials_file.NAME] {names}"),
+        ),
+        ("[session.a b]", &format!("hint: NAME in [session.NAME] {names}")),
         (
             "[[credentials_file]]\npath = \"/c\"",
             "expected a table, found an array; hint: write [credentials_file.NAME]",
@@ -234,13 +237,13 @@ fn a_key_in_the_wrong_table_is_sent_to_the_right_one() {
 fn a_session_without_a_name_is_explained() {
     assert_eq!(
         refusal("[session]\ncertificate = \"leaf.pem\"\n"),
-        "anchord.toml:2: `certificate` belongs to a session with a name; hint: write [session.NAME]"
+        "anchord.toml:2: `certificate` must be in a named session; hint: write [session.NAME]"
     );
     assert_eq!(
         refusal("[session.Prod]\n").lines().next(),
         Some(
             "anchord.toml:1: `Prod` is not a session name; \
-             hint: take 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"
+             hint: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"
         )
     );
 }
@@ -267,7 +270,7 @@ fn having_no_session_says_how_to_define_one() {
 #[test]
 fn a_file_that_is_not_text_is_refused_with_the_line() {
     let problems =
-        settle_as(Reader::Daemon, b"[log]\nlevel = \"\xff\"", Default::default(), &root()).unwrap_err();
+        settle_as(Consumer::Daemon, b"[log]\nlevel = \"\xff\"", Default::default(), &root()).unwrap_err();
 
     assert_eq!(problems.to_string(), "anchord.toml:2: the file is not UTF-8");
 }

@@ -120,9 +120,9 @@ fn a_named_file_must_be_there_and_nothing_is_called_missing_without_it() {
 
     assert_eq!(
         problems.to_string(),
-        "--log-level: the value is none of error, warn, info, debug, trace\n\
+        "--log-level: the value is not one of error, warn, info, debug, trace\n\
          ANCHORD_CONFIG: cannot read `none.toml`: No such file or directory (os error 2); \
-         hint: name a file that this user may read"
+         hint: name a file that this user can read"
     );
 }
 
@@ -136,21 +136,24 @@ fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
     };
 
     assert_eq!(
-        settle(Reader::Daemon, "socks5://127.0.0.1:1080").unwrap_err(),
+        settle(Consumer::Daemon, "socks5://127.0.0.1:1080").unwrap_err(),
         "ALL_PROXY: names a proxy that is neither http nor https; hint: SOCKS is not supported"
     );
     for bad in ["htp://127.0.0.1:9", "ftp://x:1"] {
-        let refused = settle(Reader::Daemon, bad).unwrap_err();
+        let refused = settle(Consumer::Daemon, bad).unwrap_err();
         let told =
             "ALL_PROXY: names a proxy that is neither http nor https; hint: the form is http://host:port";
         assert_eq!(refused, told, "{bad}");
     }
     for bad in ["http://", "http://:3128", "http://user@/", "http://[::1:9", "http://a b:1"] {
-        let refused = settle(Reader::Daemon, bad).unwrap_err();
-        assert_eq!(refused, "ALL_PROXY: names no proxy host; hint: the form is http://host:port", "{bad}");
+        let refused = settle(Consumer::Daemon, bad).unwrap_err();
+        assert_eq!(
+            refused, "ALL_PROXY: names a proxy without a valid host; hint: the form is http://host:port",
+            "{bad}"
+        );
     }
     for bad in ["http://u:p", "u:p", "http://h:99999", "::1", "socks5h:127.0.0.1:9"] {
-        let refused = settle(Reader::Daemon, bad).unwrap_err();
+        let refused = settle(Consumer::Daemon, bad).unwrap_err();
         assert!(!refused.contains(bad) && refused.contains("ALL_PROXY: names "), "{bad}: {refused}");
     }
     for good in [
@@ -162,10 +165,10 @@ fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
         "bücher.example:80",
         " 10.0.0.1:3128 ",
     ] {
-        assert!(settle(Reader::Daemon, good).is_ok(), "{good}");
+        assert!(settle(Consumer::Daemon, good).is_ok(), "{good}");
     }
     assert!(
-        settle(Reader::Client, "socks5://127.0.0.1:1080").is_ok(),
+        settle(Consumer::Client, "socks5://127.0.0.1:1080").is_ok(),
         "whoever asks a daemon needs no proxy"
     );
 }
@@ -174,7 +177,7 @@ fn a_proxy_that_cannot_be_used_is_told_with_its_variable() {
 fn the_runtime_directory_is_systemds_or_roots_or_the_users() {
     let of = |variables: &[(&str, &str)], uid| {
         let environment = environment(variables).with_uid(uid);
-        let settings = settle_as(Reader::Daemon, session("a").as_bytes(), Default::default(), &environment);
+        let settings = settle_as(Consumer::Daemon, session("a").as_bytes(), Default::default(), &environment);
         settings.map(|settings| settings.runtime_directory.display().to_string()).map_err(|p| p.to_string())
     };
     let both = [("RUNTIME_DIRECTORY", "/run/one:/run/two"), ("XDG_RUNTIME_DIR", "/run/user/1000")];
@@ -193,7 +196,7 @@ fn the_runtime_directory_is_systemds_or_roots_or_the_users() {
 fn a_client_needs_neither_sessions_nor_a_runtime_directory() {
     let environment = root().with_uid(1000);
 
-    let settings = settle_as(Reader::Client, b"", Default::default(), &environment).unwrap();
+    let settings = settle_as(Consumer::Client, b"", Default::default(), &environment).unwrap();
 
     assert_eq!((settings.sessions.as_slice(), &settings.imds), ([].as_slice(), &None));
     assert_eq!(settings.socket.unwrap().path, Path::new("/run/user/1000/anchord/anchord.sock"));
@@ -202,8 +205,8 @@ fn a_client_needs_neither_sessions_nor_a_runtime_directory() {
 #[test]
 fn a_client_may_pick_a_session_that_only_the_daemon_knows() {
     let picked = Arguments::from(&matches(&["--session=bedrock"]));
-    let settings = settle_as(Reader::Client, b"", picked, &root()).unwrap();
-    let served = settle_as(Reader::Client, b"[imds]\nsession = \"b\"", Default::default(), &root());
+    let settings = settle_as(Consumer::Client, b"", picked, &root()).unwrap();
+    let served = settle_as(Consumer::Client, b"[imds]\nsession = \"b\"", Default::default(), &root());
 
     assert_eq!((settings.picked.as_deref(), settings.the_session()), (Some("bedrock"), None));
     assert_eq!(

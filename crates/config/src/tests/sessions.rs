@@ -61,8 +61,8 @@ fn flags_are_refused_until_one_of_several_sessions_is_picked() {
 
     assert_eq!(
         problems.to_string(),
-        "--duration: --duration, ANCHORD_REGION could be about any of the sessions a, b; \
-         hint: pick one with --session or ANCHORD_SESSION"
+        "--duration: --duration, ANCHORD_REGION could apply to any of the sessions a, b; \
+         hint: select one with --session or ANCHORD_SESSION"
     );
     let durations: Vec<_> = picked.sessions.iter().map(|session| session.duration().as_secs()).collect();
     assert_eq!(durations, [3600, 7200]);
@@ -90,7 +90,7 @@ fn imds_needs_to_know_which_of_several_sessions_it_serves() {
 
     assert_eq!(
         refusal(&both),
-        "anchord.toml: IMDS serves one session, and there are a, b; \
+        "anchord.toml: IMDS serves one session, but there are several: a, b; \
          hint: set `session` or `enabled = false` in [imds]"
     );
     let settings = settled(&format!("[imds]\nenabled = false\n{both}"));
@@ -102,7 +102,7 @@ fn imds_needs_to_know_which_of_several_sessions_it_serves() {
 fn a_client_does_not_care_which_session_imds_serves() {
     let both = format!("{}{}", session("a"), session("b"));
 
-    let settings = settle_as(Reader::Client, both.as_bytes(), Default::default(), &root()).unwrap();
+    let settings = settle_as(Consumer::Client, both.as_bytes(), Default::default(), &root()).unwrap();
 
     assert_eq!(settings.sessions.len(), 2);
 }
@@ -142,13 +142,13 @@ fn arns_must_share_region_account_and_partition() {
 
     assert_eq!(
         refusal(&file),
-        "anchord.toml:5: the profile and the trust anchor must share their partition; \
+        "anchord.toml:5: the profile and the trust anchor must be in the same partition; \
          hint: the profile's is aws-cn, the trust anchor's aws\n\
-         anchord.toml:5: the profile and the trust anchor must share their Region; \
+         anchord.toml:5: the profile and the trust anchor must be in the same Region; \
          hint: the profile's is cn-north-1, the trust anchor's us-east-1\n\
-         anchord.toml:5: the profile and the trust anchor must share their account; \
+         anchord.toml:5: the profile and the trust anchor must be in the same account; \
          hint: the profile's is 210987654321, the trust anchor's 123456789012\n\
-         anchord.toml:6: the role and the trust anchor must share their partition; \
+         anchord.toml:6: the role and the trust anchor must be in the same partition; \
          hint: the role's is aws-us-gov, the trust anchor's aws"
     );
 }
@@ -164,7 +164,7 @@ fn a_region_must_be_in_the_partition_of_the_arns() {
     assert_eq!(
         refusal(&format!("{}region = \"cn-north-1\"", session("a"))),
         "anchord.toml:7: Region cn-north-1 is in partition aws-cn; \
-         hint: the ARNs are of aws, whose credentials hold nowhere else"
+         hint: the ARNs are of aws, and its credentials are not valid in other partitions"
     );
     let settings = settled(&china(&session("a")).replace("us-east-1", "cn-north-1"));
     assert_eq!(settings.sessions[0].region.as_str(), "cn-north-1");
@@ -203,8 +203,8 @@ fn a_second_endpoint_is_a_trust_anchor_and_a_profile_of_another_region() {
 
 #[test]
 fn half_a_second_endpoint_is_told_the_other_half() {
-    let hint = "hint: a second endpoint is a trust anchor and a profile; \
-                give both, or nothing that begins with `fallback_`";
+    let hint = "hint: a second endpoint needs a trust anchor and a profile; \
+                give both, or no option that begins with `fallback_`";
     let of_profile = format!("{}{}", session("a"), FALLBACK.lines().nth(1).unwrap());
     let of_endpoint = format!("{}fallback_endpoint = \"https://127.0.0.1:1\"", session("a"));
     let by_flag = settle(&session("a"), &["--fallback-endpoint=https://127.0.0.1:1"], &[]).unwrap_err();
@@ -230,11 +230,11 @@ fn the_second_trust_anchor_is_another_of_the_same_partition() {
     assert_eq!(
         refusal(&own),
         "anchord.toml:7: the fallback trust anchor is the session's own; \
-         hint: name one of another Region, or give nothing that begins with `fallback_`"
+         hint: name one of another Region, or give no option that begins with `fallback_`"
     );
     assert_eq!(
         refusal(&abroad),
-        "anchord.toml:7: the fallback trust anchor and the trust anchor must share their partition; \
+        "anchord.toml:7: the fallback trust anchor and the trust anchor must be in the same partition; \
          hint: the fallback's is aws-cn, the first's aws"
     );
     assert_eq!(
@@ -251,9 +251,9 @@ fn the_second_profile_is_where_the_second_trust_anchor_is() {
 
     assert_eq!(
         refusal(&file),
-        "anchord.toml:8: the fallback profile and the fallback trust anchor must share their Region; \
+        "anchord.toml:8: the fallback profile and the fallback trust anchor must be in the same Region; \
          hint: the profile's is eu-west-2, the trust anchor's eu-west-1\n\
-         anchord.toml:8: the fallback profile and the fallback trust anchor must share their account; \
+         anchord.toml:8: the fallback profile and the fallback trust anchor must be in the same account; \
          hint: the profile's is 210987654321, the trust anchor's 123456789012"
     );
 }

@@ -72,14 +72,14 @@ fn sts_is_asked_in_the_sessions_region_unless_somebody_says_otherwise() {
 fn each_mistake_in_a_step_is_told_with_its_line() {
     for (line, expected) in [
         ("external_id = \"a b\"", "`external_id` in [[session.a.assume_role]]: is not an external id"),
-        ("duration = \"2h\"", "AWS grants 1h at most to a role that is assumed by a role"),
+        ("duration = \"2h\"", "AWS grants at most 1h if a role assumes a role"),
         ("policy = \"{\"", "`policy` in [[session.a.assume_role]]: is not JSON at line 1 column 1"),
         ("policy = \"[]\"", "is not a policy"),
         ("policy_arns = [\"nope\"]", "`nope` is not the ARN of a policy"),
-        ("tags = { \"aws:x\" = \"1\" }", "`aws:x` begins with `aws:`, which AWS keeps for itself"),
+        ("tags = { \"aws:x\" = \"1\" }", "`aws:x` begins with `aws:`, which AWS reserves"),
         ("tags = { a = 1 }", "`tags` in [[session.a.assume_role]]: `a` is an integer, not a string"),
-        ("tags = { \"a=b\" = \"c\" }", "a name has `=`"),
-        ("transitive_tags = [\"stage\"]", "`stage` is none of the tags"),
+        ("tags = { \"a=b\" = \"c\" }", "a name contains `=`"),
+        ("transitive_tags = [\"stage\"]", "`stage` is not one of the tags"),
         (
             "externalid = \"x\"",
             "unknown key `externalid` in [[session.a.assume_role]]; hint: did you mean `external_id`?",
@@ -110,8 +110,8 @@ fn a_role_is_needed_and_belongs_to_the_sessions_partition() {
     assert!(number.contains("expected an ARN or a table, found an integer"), "{number}");
     assert_eq!(
         refusal(&elsewhere),
-        "anchord.toml:7: `role_arn` in [[session.a.assume_role]]: the role is of partition aws-cn; \
-         hint: the session is of aws, whose credentials hold nowhere else"
+        "anchord.toml:7: `role_arn` in [[session.a.assume_role]]: the role is in partition aws-cn; \
+         hint: the session is in aws, and its credentials are not valid in other partitions"
     );
 }
 
@@ -174,17 +174,17 @@ fn what_sts_refuses_for_its_limits_is_told_before_it_is_asked() {
         settled(&with_step(&line));
     }
     for (line, expected) in [
-        (policy("y", 2041), "has 2049 characters, and STS takes 2048 at most"),
+        (policy("y", 2041), "has 2049 characters; STS accepts at most 2048"),
         (
             policy("\u{20ac}", 1),
-            "holds `\u{20ac}`, which STS takes in no policy; hint: write it in JSON's way: \\u20ac",
+            "contains `\u{20ac}`, which STS does not accept in a policy; hint: write it as JSON's escape \\u20ac",
         ),
-        (arns(11), "`policy_arns` in [[session.a.assume_role]]: has 11 entries, and STS takes 10 at most"),
-        (tags(51), "`tags` in [[session.a.assume_role]]: has 51 entries, and STS takes 50 at most"),
-        ("tags = { a = \"b*c\" }".into(), "`a` holds `*`, which STS takes in no tag"),
-        ("tags = { \"a#b\" = \"c\" }".into(), "`a#b` holds `#`, which STS takes in no tag"),
-        ("tags = { Dept = \"1\", dept = \"2\" }".into(), "`Dept` and `dept` are one tag to AWS"),
-        ("tags = { \"\u{c4}\" = \"1\", \"\u{e4}\" = \"2\" }".into(), "are one tag to AWS"),
+        (arns(11), "`policy_arns` in [[session.a.assume_role]]: has 11 entries; STS accepts at most 10"),
+        (tags(51), "`tags` in [[session.a.assume_role]]: has 51 entries; STS accepts at most 50"),
+        ("tags = { a = \"b*c\" }".into(), "`a` contains `*`, which STS does not accept in a tag"),
+        ("tags = { \"a#b\" = \"c\" }".into(), "`a#b` contains `#`, which STS does not accept in a tag"),
+        ("tags = { Dept = \"1\", dept = \"2\" }".into(), "`Dept` and `dept` are the same tag for AWS"),
+        ("tags = { \"\u{c4}\" = \"1\", \"\u{e4}\" = \"2\" }".into(), "are the same tag for AWS"),
     ] {
         let told = refusal(&with_step(&line));
         assert!(told.contains(expected), "{told}");

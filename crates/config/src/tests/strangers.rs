@@ -63,10 +63,10 @@ fn piece() -> impl Strategy<Value = String> {
 }
 
 fn answer(bytes: &[u8]) -> Result<Settings, Problems> {
-    if let Err(problems) = settle_as(Reader::Client, bytes, Default::default(), &root()) {
+    if let Err(problems) = settle_as(Consumer::Client, bytes, Default::default(), &root()) {
         assert!(!problems.to_string().contains("this is a bug"), "{problems}");
     }
-    settle_as(Reader::Daemon, bytes, Default::default(), &root())
+    settle_as(Consumer::Daemon, bytes, Default::default(), &root())
 }
 
 proptest! {
@@ -102,7 +102,7 @@ proptest! {
         let spec = &OPTIONS[flag];
         let arguments = Arguments::given([(spec.flag, text.as_str())]).unwrap();
 
-        let by_flag = settle_as(Reader::Daemon, session("a").as_bytes(), arguments, &root());
+        let by_flag = settle_as(Consumer::Daemon, session("a").as_bytes(), arguments, &root());
         let by_variable = settle(&session("a"), &[], &[(spec.variable, &text)]);
 
         for problems in [by_flag.err(), by_variable.err()].into_iter().flatten() {

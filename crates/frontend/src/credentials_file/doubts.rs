@@ -22,7 +22,7 @@ pub(super) fn doubt(text: &[u8]) -> Option<Notice> {
     }
     let mut seen = SeenLines::default();
     let mut reader = LineClassifier::default();
-    (1..).zip(lines(text)).filter(|(_, line)| !is_passed_over(line)).find_map(|(number, line)| {
+    (1..).zip(lines(text)).filter(|(_, line)| !is_ignored(line)).find_map(|(number, line)| {
         let why = invisible(&line).or_else(|| seen.doubt(number, &line, reader.classify(&line)));
         why.map(|why| Notice { what: format!("line {number} {}", why.what).into(), ..why })
     })
@@ -47,7 +47,7 @@ impl<'a> SeenLines<'a> {
             LineKind::Header(name) => self.header(number, line, name),
             LineKind::Key(..) | LineKind::Other if self.sections.is_empty() => {
                 Some(no_section(line).unwrap_or_else(|| {
-                    Notice::new("stands before the first section").hinting("write [default] above it")
+                    Notice::new("is before the first section").hinting("write [default] above it")
                 }))
             }
             LineKind::Key(name, value) => self.key(number, name, line.is_empty_from(value)),
@@ -70,8 +70,8 @@ impl<'a> SeenLines<'a> {
         if line.closes_again(name) {
             let name = shown(name);
             let what =
-                format!("has another `]` behind [{name}], which they take for the end of the section's name");
-            return Some(Notice::new(what).hinting(format!("remove what stands behind [{name}]")));
+                format!("has another `]` after [{name}], which boto3 takes as the end of the section's name");
+            return Some(Notice::new(what).hinting(format!("remove the text after [{name}]")));
         }
         let first = self.sections.insert(name, number)?;
         // configparser allows this section twice.
@@ -85,7 +85,7 @@ impl<'a> SeenLines<'a> {
 
     fn key(&mut self, number: usize, name: &[u8], is_empty: bool) -> Option<Notice> {
         if name.is_empty() {
-            return Some(Notice::new("has a value and no key before it").hinting("remove it"));
+            return Some(Notice::new("has a value without a key").hinting("remove it"));
         }
         self.nesting = is_empty.then_some(number);
         let first = self.keys.insert((self.section, String::from_utf8_lossy(name).to_lowercase()), number)?;
@@ -96,7 +96,7 @@ impl<'a> SeenLines<'a> {
 }
 
 /// Whether the line is blank or a comment after stripping the spaces of Unicode too, as Python does.
-fn is_passed_over(line: &IniLine<'_>) -> bool {
+fn is_ignored(line: &IniLine<'_>) -> bool {
     let text = String::from_utf8_lossy(line.trimmed());
     let text = text.trim_start_matches(is_python_space);
     text.is_empty() || text.starts_with(['#', ';'])
@@ -141,23 +141,20 @@ mod tests {
             ("\u{feff}[p]\na=b\n", "it begins with a byte order mark"),
             ("[p]\na=1\n[q]\n[p]\nb=2\n", "line 4 begins the section [p] of line 1 a second time"),
             ("[p]\r\na=1\r\nA : 2\r\n", "line 3 has the key `A` of line 2 a second time"),
-            ("a=1\n[p]\n", "line 1 stands before the first section"),
-            ("words\n[p]\n", "line 1 stands before the first section"),
+            ("a=1\n[p]\n", "line 1 is before the first section"),
+            ("words\n[p]\n", "line 1 is before the first section"),
             ("[p]\nwords\n", "line 2 is neither a section nor a key"),
-            ("[p]\n= 1\n", "line 2 has a value and no key before it"),
-            ("[p]\n : 1\n", "line 2 has a value and no key before it"),
+            ("[p]\n= 1\n", "line 2 has a value without a key"),
+            ("[p]\n : 1\n", "line 2 has a value without a key"),
             ("[p\na=1\n", "line 1 begins with `[` and names no section"),
             ("[p = 1\n", "line 1 begins with `[` and names no section"),
             ("[a]\n[]\n", "line 2 begins with `[` and names no section"),
             ("[a]\n\u{feff}[p]\na=1\n", "line 2 begins with an invisible character (U+FEFF)"),
             ("[p]\n\u{a0}a=1\n", "line 2 begins with an invisible character (U+00A0)"),
             ("\u{200b}[p]\na=1\n", "line 1 begins with an invisible character (U+200B)"),
-            (
-                "[p]\na =\n\n  b\n",
-                "line 4 goes on with the key of line 2, which has no value, and has no `=`",
-            ),
+            ("[p]\na =\n\n  b\n", "line 4 continues the key of line 2, which has no value, and has no `=`"),
             ("[DEFAULT]\na=1\n[p]\na=1\n[DEFAULT]\nA=1\n", "line 6 has the key `A` of line 2 a second time"),
-            ("[p] # see [1]\na=1\n", "line 1 has another `]` behind [p]"),
+            ("[p] # see [1]\na=1\n", "line 1 has another `]` after [p]"),
         ] {
             let told = doubt(text.as_bytes());
             assert!(

@@ -145,19 +145,19 @@ impl Classify for Error {
                 // A mount point, as containers get single files.
                 Kind::ResourceBusy => {
                     format!(
-                        "mount `{}` and not the file alone, for the file is replaced whole",
+                        "mount the folder `{}`, not only the file: anchord replaces the whole file",
                         folder(path).display()
                     ).into()
                 }
                 Kind::ReadOnlyFilesystem => {
                     format!(
-                        "let it be written to; under systemd name `{0}` in ReadWritePaths=",
+                        "make the file system writable; under systemd name `{}` in ReadWritePaths=",
                         folder(path).display()
                     ).into()
                 }
                 _ => format!(
-                    "let this user write into `{}`, for the file is replaced whole; under systemd see User=, ProtectHome= \
-                     and ReadWritePaths=",
+                    "let this user write into the folder `{}`: anchord replaces the whole file; under systemd see User=, \
+                     ProtectHome= and ReadWritePaths=",
                     folder(path).display()
                 ).into(),
             }),
@@ -171,13 +171,13 @@ impl Classify for Error {
             Self::ForeignGroup { group, .. } => Some(format!(
                 "make this user a member of group {group} (SupplementaryGroups= under systemd), or change the file's group"
             ).into()),
-            Self::Locked { path } => Some(format!("see who holds it: fuser `{}`", path.display()).into()),
+            Self::Locked { path } => Some(format!("find the process that holds it: fuser `{}`", path.display()).into()),
             Self::LongTerm => Some(Text::of(&[
                 Say("set "),
                 Set("get_session_token", "true"),
                 Say(" or "),
                 Key("assume_role"),
-                Say(" for the session: what ends may be written"),
+                Say(" for the session: only keys that expire may be written"),
             ])),
             Self::Restless { .. } | Self::Broken => None,
         }

@@ -69,7 +69,7 @@ impl DecryptionFault {
             Self::WrongPassphrase => Text::of(&[
                 Say("correct what "),
                 Key("passphrase"),
-                Say(" names; `openssl pkey -in … -noout` tries a passphrase out"),
+                Say(" names; `openssl pkey -in … -noout` tests a passphrase"),
             ]),
         }
     }

@@ -252,38 +252,37 @@ impl Classify for Error {
             Self::NotLoadable { .. } => {
                 "a key file works only in the TPM that it was made in, until that is cleared, and under the standard storage key, which other parents (such as `tpm2_createprimary` makes by default) are not: keep the key, or its parent, at a persistent handle with `tpm2_evictcontrol`"
             }
-            Self::WrongAuth { counted: false, .. } => {
-                return Some(Text::of(&[Say("correct "), Key("passphrase")]));
-            }
-            Self::WrongAuth { counted: true, .. } | Self::RefusedBefore { .. } => {
-                return Some(Text::of(&[
-                    Say("correct "),
-                    Key("passphrase"),
-                    Say(
-                        "; the same value is not tried twice, so restart if it was changed in the TPM instead",
-                    ),
-                ]));
-            }
-            Self::Lost { parent: None, .. } => {
-                return Some(Text::of(&[
-                    Say("check whether "),
-                    Key("passphrase"),
-                    Say(
-                        " is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again",
-                    ),
-                ]));
-            }
             Self::ParentLocked { .. } | Self::Lost { parent: Some(_), .. } => {
                 "store the key at a persistent handle (`tpm2_evictcontrol`) and name that, or make it under a parent without one"
             }
-            Self::NoAuth { .. } => return Some(Text::of(&[Say("set "), Key("passphrase")])),
-            Self::AuthTooLong { .. } => {
-                let hint = [Say("correct "), Key("passphrase"), Say(": does it name the right file?")];
-                return Some(Text::of(&hint));
-            }
+            Self::WrongAuth { .. }
+            | Self::RefusedBefore { .. }
+            | Self::Lost { parent: None, .. }
+            | Self::NoAuth { .. }
+            | Self::AuthTooLong { .. } => return Some(self.passphrase_hint()),
             Self::KeyFile { hint, .. } | Self::Unusable { hint, .. } => hint,
         };
         Some(hint.into())
+    }
+}
+
+impl Error {
+    /// The hint of a failure that `passphrase` mends.
+    fn passphrase_hint(&self) -> Text {
+        let (before, after) = match self {
+            Self::NoAuth { .. } => ("set ", ""),
+            Self::AuthTooLong { .. } => ("correct ", ": does it name the right file?"),
+            Self::WrongAuth { counted: false, .. } => ("correct ", ""),
+            Self::Lost { .. } => (
+                "check whether ",
+                " is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again",
+            ),
+            _ => (
+                "correct ",
+                "; the same value is not tried twice, so restart if it was changed in the TPM instead",
+            ),
+        };
+        Text::of(&[Say(before), Key("passphrase"), Say(after)])
     }
 }
 

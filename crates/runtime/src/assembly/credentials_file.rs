@@ -1,7 +1,7 @@
-//! Writes profiles of shared credentials files whenever their sessions' credentials change, or the files do.
+//! Writes a profile of a shared credentials file whenever its session's credentials change, or the file does.
 //!
-//! Nothing that goes wrong here ends anything: what a file holds stays, the failure is told once, and the next try is
-//! a minute away at most.
+//! Failures end nothing: the file stays as it is, the failure is logged once, and the next attempt follows within a
+//! minute.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,34 +22,36 @@ use anchord_frontend::credentials_file;
 use anchord_session::Freshness;
 use anchord_session::Handle;
 
-/// Between tries while a file cannot be written.
+/// The pause between attempts while a file cannot be written.
 const RETRY: Duration = Duration::from_secs(30);
-/// Between looks at a file that is as it should be: somebody else may write or remove it, and a renewal may be hours away.
+/// The pause between checks of a correct file. Another program may change or remove it, and the next renewal may be
+/// hours away.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Keeps one file with what `handle` hands out, through panics too. Goes on until dropped, or until the session ends.
+/// Keeps one file up to date with the credentials of `handle`, and restarts after panics. Runs until it is dropped or
+/// the session ends.
 pub async fn keep_credentials_file(file: CredentialsFile, handle: Handle, clock: Clock) {
     supervise::write(&file.name, || follow(&file, &handle, &clock)).await;
 }
 
-/// Ends when nobody keeps the session any more.
+/// Updates the file until the session ends.
 async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
     let mut snapshots = handle.snapshots();
     let mut fault: Reported<Failure> = Reported::default();
     let mut doubt = Reported::default();
-    let mut ours = Ours::default();
+    let mut last = LastWrite::default();
     loop {
         let credentials = snapshots.borrow_and_update().credentials.clone();
         let reserve = Freshness::Full.reserve();
-        // What has ended is of use to nobody.
+        // Expired credentials are not written.
         let credentials = credentials.filter(|credentials| credentials.remaining(clock.moment()) > reserve);
         let written = match &credentials {
             Some(credentials) => {
-                let news = write(file, credentials, &mut ours).await;
-                if matches!(news, Ok(News::Written | News::PutBack)) {
-                    tell_doubt(file, &mut doubt).await;
+                let outcome = write(file, credentials, &mut last).await;
+                if matches!(outcome, Ok(WriteOutcome::Written | WriteOutcome::PutBack)) {
+                    log_doubt(file, &mut doubt).await;
                 }
-                news.map(|news| tell(news, file, credentials))
+                outcome.map(|outcome| log(outcome, file, credentials))
             }
             None => Ok(()),
         };
@@ -59,7 +61,7 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
             Err(failure) if fault.is_new(failure.clone()) => {
                 let (name, class) = (file.name.as_str(), failure.class());
                 let (error, hint) = (failure.message(), failure.hint());
-                warn!(event = event::FILE_NOT_WRITTEN, file = name, %class, error, hint, "The credentials file is not written; it stays as it is");
+                warn!(event = event::FILE_NOT_WRITTEN, file = name, %class, error, hint, "Cannot write the credentials file; it is unchanged");
             }
             Err(_) => {}
         }
@@ -73,14 +75,14 @@ async fn follow(file: &CredentialsFile, handle: &Handle, clock: &Clock) {
 async fn write(
     file: &CredentialsFile,
     credentials: &Arc<Credentials>,
-    ours: &mut Ours,
-) -> Result<News, Failure> {
+    last: &mut LastWrite,
+) -> Result<WriteOutcome, Failure> {
     let changed = credentials_file::write(&file.path, &file.profile, credentials).await?;
-    Ok(ours.news(credentials, changed))
+    Ok(last.outcome(credentials, changed))
 }
 
-/// Once for each fault of the file.
-async fn tell_doubt(file: &CredentialsFile, reported: &mut Reported<Notice>) {
+/// Logs a warning about the file, once as long as it is the same.
+async fn log_doubt(file: &CredentialsFile, reported: &mut Reported<Notice>) {
     match credentials_file::doubt(&file.path).await {
         Some(doubt) if reported.is_new(doubt.clone()) => {
             warn!(
@@ -96,20 +98,20 @@ async fn tell_doubt(file: &CredentialsFile, reported: &mut Reported<Notice>) {
     }
 }
 
-fn tell(news: News, file: &CredentialsFile, credentials: &Credentials) {
+fn log(outcome: WriteOutcome, file: &CredentialsFile, credentials: &Credentials) {
     let ends_at = clock::rfc3339(credentials.expires_at());
     let (file, profile, session) = (&*file.name, file.profile.as_str(), &*file.session);
-    match news {
-        News::None => {}
-        News::Written => {
+    match outcome {
+        WriteOutcome::None => {}
+        WriteOutcome::Written => {
             info!(event = event::FILE_WRITTEN, file, profile, session, ends_at, "Credentials file written");
         }
-        News::PutBack => info!(
+        WriteOutcome::PutBack => info!(
             event = event::FILE_PUT_BACK,
-            file, profile, session, ends_at, "Credentials file put back as it was"
+            file, profile, session, ends_at, "Restored the credentials file after another program changed it"
         ),
-        News::Contended => {
-            let hint = "let each program write a profile of its own";
+        WriteOutcome::Contended => {
+            let hint = "give each program its own profile";
             warn!(
                 event = event::FILE_FOUGHT_OVER,
                 file, profile, session, hint, "Another program keeps changing this profile"
@@ -118,37 +120,38 @@ fn tell(news: News, file: &CredentialsFile, credentials: &Credentials) {
     }
 }
 
-/// What the file has of us.
+/// What was written to the file last.
 #[derive(Default)]
-struct Ours {
+struct LastWrite {
     credentials: Option<Arc<Credentials>>,
-    /// How often somebody else has changed them there.
+    /// How often another program has changed the file since.
     put_back: u32,
 }
 
-/// What there is to tell of a look at the file.
+/// The result of a check of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum News {
+enum WriteOutcome {
     None,
     Written,
     PutBack,
     Contended,
 }
 
-impl Ours {
-    /// After `credentials` were put into the file, which `changed` it or found them there.
-    fn news(&mut self, credentials: &Arc<Credentials>, changed: bool) -> News {
+impl LastWrite {
+    /// Counts a check that wrote `credentials`, or did not need to. `changed` says whether the file was written.
+    fn outcome(&mut self, credentials: &Arc<Credentials>, changed: bool) -> WriteOutcome {
         if !self.credentials.as_ref().is_some_and(|before| Arc::ptr_eq(before, credentials)) {
             *self = Self { credentials: Some(Arc::clone(credentials)), put_back: 0 };
         } else if changed {
             self.put_back += 1;
         }
-        // Once is by hand or from a backup, twice a program's doing; told once a renewal.
+        // The first change may be by hand or from a backup. A second one means that another program writes the file.
+        // This is logged once for each renewal.
         match (changed, self.put_back) {
-            (true, 0) => News::Written,
-            (true, 1) => News::PutBack,
-            (true, 2) => News::Contended,
-            _ => News::None,
+            (true, 0) => WriteOutcome::Written,
+            (true, 1) => WriteOutcome::PutBack,
+            (true, 2) => WriteOutcome::Contended,
+            _ => WriteOutcome::None,
         }
     }
 }
@@ -158,7 +161,7 @@ mod tests {
     use super::*;
     use crate::assembly::support::Rig;
 
-    /// By hand, by a tool that lays down files, by a backup that is restored.
+    /// By hand, by a deployment tool, or from a backup.
     #[tokio::test(start_paused = true)]
     async fn a_file_that_somebody_else_has_removed_or_written_is_soon_as_it_should_be() {
         let rig = Rig::new();
@@ -190,21 +193,34 @@ mod tests {
             rig.handle.snapshot().credentials.unwrap()
         };
         let (file, theirs) = (rig.file("a"), credentials("ASIA9"));
-        let (mut ours, mut others) = (Ours::default(), Ours::default());
+        let (mut last, mut others) = (LastWrite::default(), LastWrite::default());
 
         for renewed in [credentials("ASIA1"), credentials("ASIA2")] {
             let mut told = Vec::new();
             for _ in 0..5 {
-                told.push(write(&file, &renewed, &mut ours).await.unwrap());
-                assert_eq!(write(&file, &renewed, &mut ours).await.unwrap(), News::None, "nobody was there");
+                told.push(write(&file, &renewed, &mut last).await.unwrap());
+                assert_eq!(
+                    write(&file, &renewed, &mut last).await.unwrap(),
+                    WriteOutcome::None,
+                    "nobody was there"
+                );
                 write(&file, &theirs, &mut others).await.unwrap();
             }
-            assert_eq!(told, [News::Written, News::PutBack, News::Contended, News::None, News::None]);
+            assert_eq!(
+                told,
+                [
+                    WriteOutcome::Written,
+                    WriteOutcome::PutBack,
+                    WriteOutcome::Contended,
+                    WriteOutcome::None,
+                    WriteOutcome::None
+                ]
+            );
         }
         // What is found there needs no writing, and is kept all the same.
-        let mut successor = Ours::default();
-        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), News::None);
+        let mut successor = LastWrite::default();
+        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), WriteOutcome::None);
         fs_err::remove_file(&file.path).unwrap();
-        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), News::PutBack);
+        assert_eq!(write(&file, &theirs, &mut successor).await.unwrap(), WriteOutcome::PutBack);
     }
 }

@@ -1,4 +1,4 @@
-//! Why AWS cannot be reached as the settings say.
+//! Errors while setting up the connection to AWS.
 
 use anchord_aws::upstream::RootsError;
 use anchord_aws::upstream::TransportError;
@@ -7,16 +7,16 @@ use anchord_core::failure::Reason;
 use anchord_core::notice::Notice;
 use anchord_core::text::Text;
 
-/// Why the way to AWS cannot be set up.
+/// Why the connection to AWS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There are no roots to trust.
+    /// There are no trusted root certificates.
     #[error(transparent)]
     Roots(#[from] RootsError),
     /// The HTTPS client cannot be set up.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// The proxy of the environment cannot be used. Its text is left out: it may hold a password.
+    /// The proxy of the environment is invalid. The message leaves out its text, which may contain a password.
     #[error("HTTPS_PROXY or ALL_PROXY {}", .0.what)]
     Proxy(Notice),
 }

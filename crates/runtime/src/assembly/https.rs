@@ -1,4 +1,4 @@
-//! The way to AWS as the settings say: trusted authorities, time-outs, a proxy.
+//! The HTTPS connection to AWS according to the settings: CA bundle, time-outs, proxy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use anchord_aws::upstream::Transport;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 
-/// The transport of the `seams`, or HTTPS as the settings say.
+/// The transport of `seams`, or else HTTPS according to the settings.
 ///
 /// # Errors
-/// When the authorities or the proxy of the settings cannot be used.
+/// If the CA bundle or the proxy of the settings cannot be used.
 pub fn transport(settings: &Settings, seams: &Seams) -> Result<Arc<dyn Transport>, Error> {
     match &seams.transport {
         Some(transport) => Ok(Arc::clone(transport)),
@@ -24,13 +24,13 @@ pub fn transport(settings: &Settings, seams: &Seams) -> Result<Arc<dyn Transport
     }
 }
 
-/// HTTPS as the settings say, but for the limit `read` on AWS's silence: some calls take AWS longer.
+/// HTTPS according to the settings, but with the time limit `read` without data, because some calls take AWS longer.
 ///
 /// # Errors
 /// As [`transport`].
 pub fn https(settings: &Settings, read: Option<Duration>, clock: &Clock) -> Result<Https, Error> {
     let upstream = &settings.upstream;
-    // The HTTP client would ignore a scheme that it does not know, and connect directly.
+    // Check the proxy first: the HTTP client would ignore an unknown scheme and connect directly.
     if let Some(fault) = upstream.proxy_fault() {
         return Err(Error::Proxy(fault));
     }

@@ -1,4 +1,4 @@
-//! What makes a session's credentials, and what it signs with, from its settings.
+//! Makes a session's issuer, and the identity that it signs with, from the session's settings.
 
 use std::sync::Arc;
 
@@ -16,29 +16,29 @@ use anchord_core::credentials::End;
 use anchord_core::issuer::Issuer;
 use anchord_identity as identity;
 
-/// A session's certificate and key, shared by what signs with them and what watches their files; `None` where it has
-/// none.
-pub fn identity(session: &config::Session) -> Option<Arc<identity::Current>> {
+/// A session's certificate and key, shared by the signer and the watcher of their files. `None` if the session uses
+/// access keys.
+pub fn identity(session: &config::SessionSettings) -> Option<Arc<identity::Current>> {
     let source = session.identity()?.clone();
     Some(Arc::new(identity::Current::new(&session.name, source)))
 }
 
-/// What makes a session's credentials; `identity` is [`identity()`] of the same session, and `held` the end of the
-/// credentials that it holds already.
+/// The issuer of a session's credentials. `identity` is the result of [`identity()`] for the same session, and `held`
+/// the end of the credentials that the session has already.
 pub fn issuer(
-    session: &config::Session,
+    session: &config::SessionSettings,
     identity: Option<Arc<identity::Current>>,
     transport: Arc<dyn Transport>,
     clock: &Clock,
     held: Option<End>,
 ) -> Arc<dyn Issuer> {
-    // One for all calls: what one reply says of the local clock holds for the next.
+    // All calls share one caller, because it learns from each reply how far the local clock is off.
     let caller = Caller::new(transport, clock.clone());
     let first = match &session.source {
-        config::Source::RolesAnywhere(source) => {
+        config::CredentialSource::RolesAnywhere(source) => {
             roles_anywhere(session, source, identity, &caller, (clock, held))
         }
-        config::Source::AccessKeys(source) => {
+        config::CredentialSource::AccessKeys(source) => {
             Arc::new(AccessKeySession::new(source.keys.clone(), exchange(session, source), caller.clone()))
         }
     };
@@ -48,8 +48,8 @@ pub fn issuer(
     Arc::new(AssumedRole::new(&session.name, first, session.chain.clone(), caller))
 }
 
-/// A role is assumed with the keys themselves: temporary credentials would add a call and no right.
-fn exchange(session: &config::Session, source: &config::AccessKeySource) -> AccessKeyMode {
+/// With a chain the keys themselves assume the first role. Temporary credentials would add a call and no permission.
+fn exchange(session: &config::SessionSettings, source: &config::AccessKeySource) -> AccessKeyMode {
     if source.get_session_token && session.chain.is_empty() {
         return AccessKeyMode::SessionToken { duration: source.duration, sts: session.sts.clone() };
     }
@@ -57,7 +57,7 @@ fn exchange(session: &config::Session, source: &config::AccessKeySource) -> Acce
 }
 
 fn roles_anywhere(
-    session: &config::Session,
+    session: &config::SessionSettings,
     source: &config::CertificateSource,
     identity: Option<Arc<identity::Current>>,
     caller: &Caller,

@@ -1,4 +1,4 @@
-//! A session with the tasks that keep it: its keeper, and the watcher of what it signs with.
+//! A session with its tasks: the keeper, and the watcher of the files that it signs with.
 
 use std::sync::Arc;
 
@@ -22,29 +22,33 @@ use anchord_session::Handle;
 use anchord_session::Policy;
 use anchord_session::Snapshot;
 
-/// Keeps a session until it is dropped; its handles refuse from then on.
+/// Keeps a session fresh until it is dropped. After that its handles refuse requests.
 pub struct KeptSession {
     handle: Handle,
     identity_changed: Arc<Notify>,
     _tasks: JoinSet<()>,
 }
 
-/// What a session begins with.
+/// The initial state of a session.
 pub struct Beginning {
-    /// Its first state.
+    /// Its first snapshot.
     pub snapshot: Snapshot,
-    /// Its certificate and key, by [`super::identity`]; `None` where it has none.
+    /// Its certificate and key, from [`super::identity`]; `None` if it uses access keys.
     pub identity: Option<Arc<identity::Current>>,
     /// Its pauses and limits.
     pub policy: Policy,
 }
 
 impl KeptSession {
-    /// Keeps `session`, one of the `settings`, as a daemon would. Needs a tokio runtime around it.
+    /// Keeps `session`, one of the `settings`, as the daemon does. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// When the authorities or the proxy of the settings cannot be used.
-    pub fn start(settings: &Settings, session: &config::Session, seams: &Seams) -> Result<Self, Error> {
+    /// If the CA bundle or the proxy of the settings cannot be used.
+    pub fn start(
+        settings: &Settings,
+        session: &config::SessionSettings,
+        seams: &Seams,
+    ) -> Result<Self, Error> {
         let transport = super::transport(settings, seams)?;
         let beginning = Beginning {
             snapshot: Snapshot::first(seams.clock.moment()),
@@ -54,9 +58,9 @@ impl KeptSession {
         Ok(Self::resume(session, beginning, transport, seams))
     }
 
-    /// Keeps `session`, which goes on from `beginning` and calls AWS by `transport`.
+    /// Keeps `session`, which continues from `beginning` and calls AWS through `transport`.
     pub fn resume(
-        session: &config::Session,
+        session: &config::SessionSettings,
         beginning: Beginning,
         transport: Arc<dyn Transport>,
         seams: &Seams,
@@ -75,7 +79,7 @@ impl KeptSession {
         Self { handle, identity_changed, _tasks: tasks }
     }
 
-    /// Keeps what `issuer` makes, under `name`. Needs a tokio runtime around it.
+    /// Keeps the credentials of `issuer` fresh, in a session called `name`. Must be called in a tokio runtime.
     pub fn of(name: &str, issuer: Arc<dyn Issuer>, policy: Policy, seams: &Seams) -> Self {
         let (clock, jitter) = (seams.clock.clone(), seams.jitter.clone());
         let (handle, keeper) = session::open(name, issuer, policy, clock, jitter);
@@ -85,21 +89,21 @@ impl KeptSession {
         Self { handle, identity_changed, _tasks: tasks }
     }
 
-    /// The session, as its callers see it.
+    /// The handle that callers get credentials from.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// To be notified (`notify_one`) when the issuer would use another certificate or other keys than before.
+    /// Notify this (`notify_one`) if the issuer would use a different certificate or different keys than before.
     pub fn identity_changed(&self) -> &Arc<Notify> {
         &self.identity_changed
     }
 }
 
-/// Watches the files of what `session` signs with, `identity` if that is a certificate: notifies `changed` when something
-/// else is there, and logs certificates that are about to end. Goes on until dropped.
+/// Watches the files of the certificate `identity`, or else of the session's access keys. Notifies `changed` if their
+/// content changes, and logs certificates that expire soon. Runs until it is dropped.
 pub async fn watch(
-    session: &config::Session,
+    session: &config::SessionSettings,
     identity: Option<&Arc<identity::Current>>,
     seams: &Seams,
     changed: Arc<Notify>,
@@ -109,9 +113,9 @@ pub async fn watch(
     }
 }
 
-/// Looks after the files of what the session signs with; `None` where it has no files.
+/// The watcher of the files that the session signs with; `None` if there are none.
 fn watcher(
-    settings: &config::Session,
+    settings: &config::SessionSettings,
     identity: Option<&Arc<identity::Current>>,
     seams: &Seams,
     changed: Arc<Notify>,
@@ -121,11 +125,11 @@ fn watcher(
         (_, Some(identity)) => {
             Some(Watcher::new(Arc::<identity::Current>::clone(identity), clock, changed, watches))
         }
-        (config::Source::AccessKeys(source), None) => {
+        (config::CredentialSource::AccessKeys(source), None) => {
             source.keys.path()?;
             let keys = WatchedKeys::new(&settings.name, source.keys.clone());
             Some(Watcher::new(Arc::new(keys), clock, changed, watches))
         }
-        (config::Source::RolesAnywhere(_), None) => None,
+        (config::CredentialSource::RolesAnywhere(_), None) => None,
     }
 }

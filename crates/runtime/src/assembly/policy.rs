@@ -1,4 +1,4 @@
-//! How long one attempt to obtain credentials may take.
+//! The time limit of one attempt to obtain credentials.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use anchord_config as config;
 use anchord_config::Settings;
 use anchord_session::Policy;
 
-/// An attempt may make three calls to each endpoint (one more with a corrected clock, one more with the certificate
-/// before a refused one) and two for each role of a chain, and takes no longer than their limits and the time for files
-/// and keys together. Where the settings give a call no limit, the attempt has one all the same: a server that stays
-/// silent must not hold a session for ever.
-pub fn policy(settings: &Settings, session: &config::Session) -> Policy {
+/// A session's policy. An attempt may make three calls to each endpoint (a second one with a corrected clock, a third
+/// one with the previous certificate after AWS refused the new one) and two calls for each role of a chain. Its limit
+/// is the sum of their limits and of the time for files and keys. An attempt has a limit even if the settings give
+/// calls none, because a silent server must not block a session for ever.
+pub fn policy(settings: &Settings, session: &config::SessionSettings) -> Policy {
     const FILES_AND_KEYS: Duration = Duration::from_secs(15);
     const UNLIMITED_CALL: Duration = Duration::from_secs(120);
     let upstream = &settings.upstream;

@@ -1,4 +1,4 @@
-//! What comes from outside the process, and what tests replace.
+//! The inputs from outside the process, which tests replace.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use anchord_core::entropy::Entropy;
 use anchord_core::entropy::Jitter;
 use anchord_identity as identity;
 
-/// The clock, randomness, the way to AWS and file events. Tests replace them.
+/// The clock, randomness, the transport to AWS and file events. Tests replace them.
 #[derive(Clone)]
 pub struct Seams {
     /// Wall time.
     pub clock: Clock,
     /// Random bytes for tokens and bearers.
     pub entropy: Entropy,
-    /// Spread for renewals and retries.
+    /// Spreads renewals and retries.
     pub jitter: Jitter,
-    /// The way to AWS; `None` for HTTPS as the settings say.
+    /// The transport to AWS; `None` for HTTPS according to the settings.
     pub transport: Option<Arc<dyn Transport>>,
-    /// How changes of files are noticed.
+    /// The source of file events.
     pub watches: identity::Watches,
 }
 

@@ -1,4 +1,4 @@
-//! Keeps tasks going that may only end with the daemon.
+//! Restarts tasks after a panic, because they must run as long as the daemon.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -10,43 +10,43 @@ use anchord_core::event;
 use anchord_identity::Watcher;
 use anchord_session::Keeper;
 
-/// Long enough not to spin, short against any credential's life.
+/// Long enough to avoid a busy loop, and short compared with the life of credentials.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a session's keeper for ever; a panic in it is reported and it goes on from what it last published.
+/// Runs a session's keeper for ever. After a panic it logs an error, and the keeper continues from its last published
+/// state.
 pub(super) async fn keep(mut keeper: Keeper) {
     loop {
-        // What a panic may leave half done is dropped with the future: the keeper itself holds only what was
-        // published.
+        // A panic drops the future with all unfinished work. The keeper itself holds only published state.
         let Err(_panic) = AssertUnwindSafe(keeper.run()).catch_unwind().await;
         error!(
             event = event::TASK_RESTARTED,
             session = keeper.name(),
-            "The session's keeper ended by a panic; starting it again"
+            "The session's keeper panicked; restarting it"
         );
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
 
-/// Runs the watcher of a session's certificate or access keys for ever, through panics too.
+/// Runs the watcher of a session's certificate or access keys for ever, and restarts it after a panic.
 pub(super) async fn watch(watcher: Watcher) {
     loop {
         let Err(_panic) = AssertUnwindSafe(watcher.run()).catch_unwind().await;
         error!(
             event = event::TASK_RESTARTED,
             session = watcher.session(),
-            "Watching what the session signs with ended by a panic; starting it again"
+            "The watcher of the session's certificate or keys panicked; restarting it"
         );
         tokio::time::sleep(RESTART_PAUSE).await;
     }
 }
 
-/// Runs what writes a credentials file until it ends by itself, anew after each panic.
+/// Runs the writer of a credentials file until it returns, and restarts it after a panic.
 pub(super) async fn write<F: Future<Output = ()>>(file: &str, follow: impl Fn() -> F) {
     while AssertUnwindSafe(follow()).catch_unwind().await.is_err() {
         error!(
             event = event::TASK_RESTARTED,
-            file, "Writing the credentials file ended by a panic; starting it again"
+            file, "The writer of the credentials file panicked; restarting it"
         );
         tokio::time::sleep(RESTART_PAUSE).await;
     }

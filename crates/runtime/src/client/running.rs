@@ -1,11 +1,11 @@
-//! The daemon that runs here, as its status describes it.
+//! Finds a running daemon and reads its status.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::client;
-use crate::client::Asked;
-use crate::client::Place;
+use crate::client::DaemonAnswer;
+use crate::client::DaemonSocket;
 use crate::client::Question;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
@@ -14,42 +14,48 @@ use anchord_frontend::StatusDocument;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A daemon that answers.
+/// A running daemon that answered.
 #[derive(Debug)]
-pub struct Running {
-    /// Where it was asked.
+pub struct RunningDaemon {
+    /// The socket on which it answered.
     pub socket: PathBuf,
-    /// What it answered.
+    /// Its status.
     pub status: StatusDocument,
 }
 
-impl Running {
-    /// Whether it holds a session of this name.
-    pub fn holds(&self, session: &str) -> bool {
+impl RunningDaemon {
+    /// Whether it has a session of this name.
+    pub fn has(&self, session: &str) -> bool {
         self.status.sessions.iter().any(|held| held.name == session)
     }
 
-    /// Refuses where its session is another than the one that `settings` describe.
+    /// Confirms that its session has the settings that the caller gives.
+    ///
+    /// # Errors
+    /// If the session is missing, has other settings, or the daemon does not answer.
     pub async fn confirm(&self, settings: &Settings, session: &str) -> Result<(), Failure> {
-        let mut places = client::places(settings);
-        places.retain(|place| place.path == self.socket);
-        match client::ask_for(session, Question::Settings, (settings, &places), PATIENCE).await {
-            Asked::Answered(_) => Ok(()),
-            Asked::Refused(failure)
-            | Asked::Unknown(failure)
-            | Asked::Differs(failure)
-            | Asked::Forbidden(failure) => Err(failure),
-            Asked::NoDaemon => Err(client::nobody(&places)),
+        let mut sockets = client::sockets(settings);
+        sockets.retain(|socket| socket.path == self.socket);
+        match client::ask_for(session, Question::Settings, (settings, &sockets), PATIENCE).await {
+            DaemonAnswer::Answered(_) => Ok(()),
+            DaemonAnswer::Refused(failure)
+            | DaemonAnswer::Unknown(failure)
+            | DaemonAnswer::Differs(failure)
+            | DaemonAnswer::Forbidden(failure) => Err(failure),
+            DaemonAnswer::NoDaemon => Err(client::no_daemon(&sockets)),
         }
     }
 }
 
-/// The first daemon that has `session`, else the first that answers; `None` where there is none.
-pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<Running>, Failure> {
+/// The first daemon that has `session`, else the first that answers; `None` if no daemon answers.
+///
+/// # Errors
+/// A daemon's refusal, or an answer that cannot be read.
+pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<RunningDaemon>, Failure> {
     let mut first = None;
-    for place in client::places(settings) {
-        let Some(running) = ask(place).await? else { continue };
-        if session.is_none_or(|session| running.holds(session)) {
+    for socket in client::sockets(settings) {
+        let Some(running) = ask(socket).await? else { continue };
+        if session.is_none_or(|session| running.has(session)) {
             return Ok(Some(running));
         }
         first = first.or(Some(running));
@@ -57,41 +63,48 @@ pub async fn find(settings: &Settings, session: Option<&str>) -> Result<Option<R
     Ok(first)
 }
 
-/// The session that is meant, if the daemon has it.
-pub fn which(running: &Running, named: Option<String>) -> Result<String, Failure> {
-    let known =
-        || running.status.sessions.iter().map(|held| held.name.as_str()).collect::<Vec<_>>().join(", ");
-    let hint = || match running.status.sessions.as_slice() {
-        [] => "no sessions are configured".to_owned(),
-        _ => format!("the sessions are {}", known()),
+/// The name of the session to use: `named`, or else the daemon's only session.
+///
+/// # Errors
+/// If the daemon does not have it, or `named` is `None` and there is not exactly one.
+pub fn which(running: &RunningDaemon, named: Option<String>) -> Result<String, Failure> {
+    let names: Vec<&str> = running.status.sessions.iter().map(|held| held.name.as_str()).collect();
+    let known = match names.is_empty() {
+        true => "no sessions are configured".to_owned(),
+        false => format!("the sessions are {}", names.join(", ")),
     };
-    match (named, running.status.sessions.as_slice()) {
-        (Some(name), _) if running.holds(&name) => Ok(name),
+    match (named, names.as_slice()) {
+        (Some(name), _) if running.has(&name) => Ok(name),
         (Some(name), _) => {
             let message = format!("the daemon at `{}` has no session `{name}`", running.socket.display());
-            Err(Failure::of(Reason::UnknownSession, message, Some(hint().into())))
+            Err(Failure::of(Reason::UnknownSession, message, Some(known.into())))
         }
-        (None, [only]) => Ok(only.name.clone()),
+        (None, [only]) => Ok((*only).to_owned()),
         (None, _) => {
-            let message = "there is not exactly one session to choose";
-            let hint = format!("name one with --session; {}", hint());
+            let message = "no session is selected, and there is not exactly one";
+            let hint = format!("select one with --session; {known}");
             Err(Failure::of(Reason::UnknownSession, message, Some(hint.into())))
         }
     }
 }
 
-async fn ask(place: Place) -> Result<Option<Running>, Failure> {
-    let places = [place];
-    let body = match client::ask(&places, "/v1/status", PATIENCE).await {
-        Asked::Answered(body) => body,
-        Asked::Refused(failure) | Asked::Differs(failure) | Asked::Forbidden(failure) => return Err(failure),
-        Asked::Unknown(_) | Asked::NoDaemon => return Ok(None),
+async fn ask(socket: DaemonSocket) -> Result<Option<RunningDaemon>, Failure> {
+    let sockets = [socket];
+    let body = match client::ask(&sockets, "/v1/status", PATIENCE).await {
+        DaemonAnswer::Answered(body) => body,
+        DaemonAnswer::Refused(failure)
+        | DaemonAnswer::Differs(failure)
+        | DaemonAnswer::Forbidden(failure) => return Err(failure),
+        DaemonAnswer::Unknown(_) | DaemonAnswer::NoDaemon => return Ok(None),
     };
-    let [place] = places;
-    Ok(Some(Running { socket: place.path, status: read(body.expose())? }))
+    let [socket] = sockets;
+    Ok(Some(RunningDaemon { socket: socket.path, status: read(body.expose())? }))
 }
 
-/// The status in an answer.
+/// Reads the status in an answer.
+///
+/// # Errors
+/// If the answer is not a status.
 pub fn read(body: &[u8]) -> Result<StatusDocument, Failure> {
     serde_json::from_slice(body)
         .map_err(|_| Failure::of(Reason::DaemonUnavailable, "the daemon's status cannot be read", None))

@@ -1,8 +1,8 @@
-//! Addresses of the settings that this host does not have yet: the daemon serves the others, and listens on these once
+//! Addresses of the settings that this host does not have yet. The daemon serves the others, and listens on these once
 //! they appear.
 //!
-//! Typical are `[::1]` where IPv6 is switched off, and a link-local address whose interface comes after the daemon. A
-//! port in use is another matter: whoever has it would be asked for credentials in our place.
+//! Examples are `[::1]` if IPv6 is switched off, and a link-local address whose interface comes up after the daemon. A
+//! port in use at the start is an error instead: clients would ask the program that uses it for credentials.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,33 +18,33 @@ use super::sockets::Error;
 use anchord_core::event;
 use anchord_core::failure::ErrorChain;
 
-/// The addresses that are waited for.
+/// The addresses that the daemon waits for.
 #[derive(Debug)]
-pub(super) struct Missing {
-    waiting: Vec<Address>,
+pub(super) struct MissingAddresses {
+    waiting: Vec<MissingAddress>,
     looks: Interval,
 }
 
 #[derive(Debug)]
-struct Address {
+struct MissingAddress {
     address: SocketAddr,
-    /// Why it cannot be listened on, now that it is there.
+    /// Why the daemon cannot listen on it, although the host has it.
     trouble: Option<String>,
 }
 
-/// What a look finds.
+/// A change of a missing address.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum AddressChange {
     /// An address has appeared.
     Appeared(Appeared),
-    /// An address is there and cannot be listened on for another reason than before; without one it has gone again.
+    /// The reason why the daemon cannot listen on an address has changed. `None` if the host does not have the address.
     Trouble(SocketAddr, Option<String>),
 }
 
 /// A listener on an address that has appeared.
 #[derive(Debug)]
 pub(super) struct Appeared {
-    /// As the settings have it.
+    /// The address in the settings.
     pub(super) address: SocketAddr,
     pub(super) listener: TcpListener,
 }
@@ -52,8 +52,8 @@ pub(super) struct Appeared {
 /// Listens on each of `addresses` that this host has.
 ///
 /// # Errors
-/// When one of them cannot be had for another reason than that it is not there.
-pub(super) async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, Missing), Error> {
+/// If listening on one fails for another reason than that this host does not have it.
+pub(super) async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>, MissingAddresses), Error> {
     let mut listeners = Vec::new();
     let mut waiting = Vec::new();
     for &address in addresses {
@@ -69,19 +69,20 @@ pub(super) async fn listen(addresses: &[SocketAddr]) -> Result<(Vec<TcpListener>
             Err(error) => return Err(error),
         }
     }
-    Ok((listeners, Missing::new(waiting)))
+    Ok((listeners, MissingAddresses::new(waiting)))
 }
 
-/// The kernel's words for an address, an address family or an interface that is not there.
+/// Whether the kernel's error says that an address, an address family or an interface is missing.
 fn is_missing(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let missing = [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT, Errno::NODEV];
     missing.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-impl Missing {
+impl MissingAddresses {
     pub(super) fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let waiting = addresses.into_iter().map(|address| Address { address, trouble: None }).collect();
+        let waiting =
+            addresses.into_iter().map(|address| MissingAddress { address, trouble: None }).collect();
         let mut looks = tokio::time::interval(LOOK_AGAIN);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
@@ -93,27 +94,27 @@ impl Missing {
     }
 
     /// The next change. Cancel-safe.
-    pub(super) async fn next(&mut self) -> News {
+    pub(super) async fn next(&mut self) -> AddressChange {
         loop {
             if self.waiting.is_empty() {
                 std::future::pending::<()>().await;
             }
             self.looks.tick().await;
-            if let Some(news) = self.look().await {
-                return news;
+            if let Some(change) = self.look().await {
+                return change;
             }
         }
     }
 
-    /// Tries each until there is something to tell.
-    async fn look(&mut self) -> Option<News> {
+    /// Tries each address until one has changed.
+    async fn look(&mut self) -> Option<AddressChange> {
         for index in 0..self.waiting.len() {
             let waiting = &mut self.waiting[index];
             let address = waiting.address;
             let trouble = match sockets::tcp(address).await {
                 Ok(listener) => {
                     self.waiting.remove(index);
-                    return Some(News::Appeared(Appeared { address, listener }));
+                    return Some(AddressChange::Appeared(Appeared { address, listener }));
                 }
                 Err(Error::Tcp { source, .. }) if is_missing(&source) => None,
                 Err(Error::Tcp { source, .. }) => Some(source.to_string()),
@@ -125,17 +126,17 @@ impl Missing {
             if let Some(error) = &trouble {
                 warn!(
                     event = event::LISTENER_ADDRESS_UNUSABLE,
-                    %address, error, "The address has appeared and cannot be listened on; trying again"
+                    %address, error, "The address has appeared, but listening on it fails; retrying"
                 );
             }
             waiting.trouble.clone_from(&trouble);
-            return Some(News::Trouble(address, trouble));
+            return Some(AddressChange::Trouble(address, trouble));
         }
         None
     }
 }
 
-/// One system call for each address that is missing.
+/// A check is one system call for each missing address.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -147,8 +148,8 @@ mod tests {
     /// Reserved for documentation (RFC 5737): no host has it.
     const NOWHERE: &str = "192.0.2.7:0";
 
-    fn appeared(news: News) -> Appeared {
-        let News::Appeared(appeared) = news else { panic!("{news:?}") };
+    fn appeared(change: AddressChange) -> Appeared {
+        let AddressChange::Appeared(appeared) = change else { panic!("{change:?}") };
         appeared
     }
 
@@ -175,7 +176,7 @@ mod tests {
     async fn an_address_that_appears_is_listened_on_at_the_next_look() {
         // This host has the second one, as if it had come after the start.
         let addresses: [SocketAddr; 2] = [NOWHERE, "127.0.0.1:0"].map(|text| text.parse().unwrap());
-        let mut missing = Missing::new(addresses);
+        let mut missing = MissingAddresses::new(addresses);
         assert!(missing.next().now_or_never().is_none(), "not before its time");
 
         let started = tokio::time::Instant::now();
@@ -188,7 +189,7 @@ mod tests {
     /// Other work of the daemon interrupts the wait again and again.
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_is_interrupted_goes_on_where_it_was() {
-        let mut missing = Missing::new(["127.0.0.1:0".parse().unwrap()]);
+        let mut missing = MissingAddresses::new(["127.0.0.1:0".parse().unwrap()]);
         for _ in 0..4 {
             let second = Duration::from_secs(1);
             assert!(tokio::time::timeout(second, missing.next()).await.is_err());
@@ -201,15 +202,17 @@ mod tests {
     async fn an_address_that_appears_with_its_port_in_use_is_tried_again() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap();
-        let mut missing = Missing::new([address]);
+        let mut missing = MissingAddresses::new([address]);
 
-        let News::Trouble(troubled, Some(why)) = missing.next().await else { panic!("the port is in use") };
+        let AddressChange::Trouble(troubled, Some(why)) = missing.next().await else {
+            panic!("the port is in use")
+        };
         assert!(troubled == address && why.contains("in use"), "{why}");
         let again = tokio::time::timeout(LOOK_AGAIN * 3, missing.next()).await;
         assert!(again.is_err(), "it is told once: {again:?}");
         drop(taken);
 
-        let news = tokio::time::timeout(LOOK_AGAIN * 2, missing.next()).await.unwrap();
-        assert_eq!(appeared(news).address, address);
+        let change = tokio::time::timeout(LOOK_AGAIN * 2, missing.next()).await.unwrap();
+        assert_eq!(appeared(change).address, address);
     }
 }

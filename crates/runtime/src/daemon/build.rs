@@ -1,4 +1,4 @@
-//! From settings to a daemon whose listeners are bound and whose sessions have started.
+//! Builds a daemon from settings: binds its listeners and starts its sessions.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use super::Daemon;
 use super::Error;
 use super::Passed;
 use super::addresses;
-use super::addresses::Missing;
+use super::addresses::MissingAddresses;
 use super::credentials_files;
-use super::engine::Engine;
-use super::engine::Routes;
 use super::front_ends::Bound;
 use super::front_ends::front_ends;
-use super::premises::Premises;
-use super::roster;
-use super::roster::Workshop;
+use super::reloadable::Reloadable;
+use super::reloadable::Routes;
+use super::restorer::Restorer;
+use super::running_sessions;
+use super::running_sessions::Dependencies;
 use super::runtime_directory::RuntimeDirectory;
 use super::runtime_directory::make_runtime_directory;
 use super::secrets::Secrets;
@@ -40,22 +40,27 @@ use anchord_core::event;
 use anchord_core::private_file;
 use anchord_frontend::Server;
 
-/// Binds listeners, or takes those that systemd passed, and starts the sessions behind them.
+/// Binds listeners, or takes those that systemd passed, and starts the sessions.
+///
+/// # Errors
+/// If a listener, the runtime directory, a secret or the connection to AWS cannot be used.
 pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Result<Daemon, Error> {
     let transport = Arc::new(Replaceable::new(assembly::transport(settings, seams)?));
-    let has_place = has_place(settings)?;
+    let has_directory = has_directory(settings)?;
 
-    // The Unix socket first: it tells another daemon from any other program that has the port.
+    // Bind the Unix socket first: if another daemon runs, its error says so. An error of TCP only says that a port is
+    // in use.
     let (unix_listeners, socket_file) = unix_listeners(settings, std::mem::take(&mut passed.unix)).await?;
     let (listeners, missing) = tcp_listeners(settings, std::mem::take(&mut passed.tcp)).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    // Asked from the socket itself: systemd's need not be where the settings would have it.
-    let socket = unix_listeners.first().and_then(sockets::Listener::path);
+    // Get the path from the socket itself, because systemd's socket may have another path than the settings.
+    let socket = unix_listeners.first().and_then(sockets::UnixSocketListener::path);
     let waiting = missing.addresses().into_iter().map(|address| (address, None)).collect();
     let bound = Bound { http, waiting, socket };
 
-    // After the listeners, which show at once where another daemon is there to stay. Only the one that goes on is the heir.
-    let directory = match has_place {
+    // Take the directory after the listeners are bound: that fails immediately if another daemon keeps running. Only
+    // the daemon that continues may take over the predecessor's state.
+    let directory = match has_directory {
         true => RuntimeDirectory::take(&settings.runtime_directory).await?,
         false => RuntimeDirectory::none(),
     };
@@ -63,35 +68,35 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     private_file::sweep(&settings.runtime_directory);
     let mut store = Store::choose(&mut passed, directory.path());
     let left = state::read(&mut store, &seams.clock);
-    let (key, kept) = left.map_or((None, Vec::new()), |left| (left.token_key, left.sessions));
+    let (key, saved) = left.map_or((None, Vec::new()), |left| (left.token_key, left.sessions));
     let secrets = Secrets::load(settings, seams, directory.is_there(), key)?;
     let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&transport);
-    let roster = roster::first(settings, kept, Workshop { seams, transport: &shared });
+    let running = running_sessions::first(settings, saved, Dependencies { seams, transport: &shared });
 
-    let routes = Routes::new(front_ends(settings, seams, &roster, &bound, &secrets, None)?);
+    let routes = Routes::new(front_ends(settings, seams, &running, &bound, &secrets, None)?);
     let tcp = listeners.into_iter();
     let tcp = tcp.map(|listener| Server::new("http", listener, routes.tcp.subscribe())).collect();
     let unix = unix_listeners.into_iter();
     let unix = unix.map(|listener| Server::new("socket", listener, routes.unix.subscribe())).collect();
-    let files = credentials_files::followed(&settings.credentials_files, &roster);
-    let engine = Engine {
+    let files = credentials_files::followed(&settings.credentials_files, &running);
+    let reloadable = Reloadable {
         settings: settings.clone(),
         seams: seams.clone(),
         bound,
         transport,
-        roster: watch::Sender::new(roster),
+        running: watch::Sender::new(running),
         credentials_files: watch::Sender::new(files),
         routes,
         secrets: watch::Sender::new(Arc::new(secrets)),
         directory: Arc::clone(&directory),
     };
-    Ok(Daemon::new(engine, (tcp, missing), unix, store, Premises::new(directory, socket_file)))
+    Ok(Daemon::new(reloadable, (tcp, missing), unix, store, Restorer::new(directory, socket_file)))
 }
 
 async fn tcp_listeners(
     settings: &Settings,
     passed: Vec<std::net::TcpListener>,
-) -> Result<(Vec<TcpListener>, Missing), Error> {
+) -> Result<(Vec<TcpListener>, MissingAddresses), Error> {
     let mut listeners = Vec::new();
     for listener in passed {
         listener.set_nonblocking(true).map_err(Error::Passed)?;
@@ -100,12 +105,12 @@ async fn tcp_listeners(
     if listeners.is_empty() && (settings.imds.is_some() || settings.container) {
         return Ok(addresses::listen(&settings.listen).await?);
     }
-    Ok((listeners, Missing::new([])))
+    Ok((listeners, MissingAddresses::new([])))
 }
 
-/// Whether there is a runtime directory to write to. The Unix socket and the bearers of container clients need one; IMDS
-/// alone does without.
-fn has_place(settings: &Settings) -> Result<bool, Error> {
+/// Makes the runtime directory. Returns whether there is one to write to. The Unix socket and the bearer tokens of
+/// container clients need one. IMDS alone does not.
+fn has_directory(settings: &Settings) -> Result<bool, Error> {
     let path = &settings.runtime_directory;
     let is_needed = settings.container || settings.socket.is_some();
     let made = make_runtime_directory(path);
@@ -121,7 +126,7 @@ fn has_place(settings: &Settings) -> Result<bool, Error> {
     let path = path.display();
     warn!(
         event = event::RUNTIME_DIRECTORY_MISSING,
-        %path, %error, "There is no runtime directory to write to; a restart ends the tokens of IMDS clients"
+        %path, %error, "There is no writable runtime directory; a restart will invalidate the tokens of IMDS clients"
     );
     Ok(false)
 }
@@ -129,12 +134,12 @@ fn has_place(settings: &Settings) -> Result<bool, Error> {
 async fn unix_listeners(
     settings: &Settings,
     passed: Vec<std::os::unix::net::UnixListener>,
-) -> Result<(Vec<sockets::Listener>, Option<SocketFile>), Error> {
+) -> Result<(Vec<sockets::UnixSocketListener>, Option<SocketFile>), Error> {
     let mut listeners = Vec::new();
     for listener in passed {
         listener.set_nonblocking(true).map_err(Error::Passed)?;
         let listener = UnixListener::from_std(listener).map_err(Error::Passed)?;
-        listeners.push(sockets::Listener::passed(listener));
+        listeners.push(sockets::UnixSocketListener::passed(listener));
     }
     let Some(socket) = settings.socket.as_ref().filter(|_| listeners.is_empty()) else {
         return Ok((listeners, None));

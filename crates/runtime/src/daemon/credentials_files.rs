@@ -1,41 +1,43 @@
-//! Keeps the credentials files of the settings in force, each with its session.
+//! Keeps the credentials files of the current settings up to date, each with its session.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::roster;
-use super::roster::Roster;
+use super::running_sessions;
+use super::running_sessions::RunningSessions;
 use crate::assembly::keep_credentials_file;
 use anchord_config::CredentialsFile;
 use anchord_core::clock::Clock;
 use anchord_session::Handle;
 
-/// The files that are kept, each with the session that it is kept with. One value, for a file must not meet the session
-/// that has its session's name under other settings.
-pub(super) type Followed = Arc<[(CredentialsFile, Handle)]>;
+/// The files to keep, each with its session. They are one value, so that a reload cannot combine a file with a session
+/// of the same name but other settings.
+pub(super) type FollowedFiles = Arc<[(CredentialsFile, Handle)]>;
 
-/// Finds each file's session.
-pub(super) fn followed(files: &[CredentialsFile], roster: &Roster) -> Followed {
-    let sessions = roster::sessions(roster);
+/// Combines each file with its session.
+pub(super) fn followed(files: &[CredentialsFile], running: &RunningSessions) -> FollowedFiles {
+    let sessions = running_sessions::handles(running);
     let pair = |file: &CredentialsFile| Some((file.clone(), sessions.get(&file.session)?.clone()));
     files.iter().filter_map(pair).collect()
 }
 
-/// Keeps the files of the settings in force, with the sessions in force. Ends with its sender.
-pub(super) async fn keep(mut followed: watch::Receiver<Followed>, clock: Clock) {
-    let mut before: Vec<Task> = Vec::new();
+/// Keeps the files of the current settings up to date. Ends when the sender is dropped.
+pub(super) async fn keep(mut followed: watch::Receiver<FollowedFiles>, clock: Clock) {
+    let mut before: Vec<FileTask> = Vec::new();
     loop {
         let files = Arc::clone(&followed.borrow_and_update());
-        let mut go_on = |(file, handle): &(CredentialsFile, Handle)| {
-            // What has told of a failure once need not do so again after each reload.
-            match before.iter().position(|task| task.file == *file && task.handle.is_same(handle)) {
-                Some(same) => before.swap_remove(same),
-                None => Task::start(file, handle, &clock),
-            }
-        };
-        let tasks: Vec<Task> = files.iter().map(&mut go_on).collect();
+        let mut tasks = Vec::with_capacity(files.len());
+        for (file, handle) in files.iter() {
+            // An unchanged file keeps its task, so that a failure is not logged again after each reload.
+            tasks.push(
+                match before.iter().position(|task| task.file == *file && task.handle.is_same(handle)) {
+                    Some(same) => before.swap_remove(same),
+                    None => FileTask::start(file, handle, &clock),
+                },
+            );
+        }
         before = tasks;
         drop(files);
         if followed.changed().await.is_err() {
@@ -44,14 +46,14 @@ pub(super) async fn keep(mut followed: watch::Receiver<Followed>, clock: Clock) 
     }
 }
 
-/// One file that is kept, until this is dropped.
-struct Task {
+/// The task of one file, which ends when this is dropped.
+struct FileTask {
     file: CredentialsFile,
     handle: Handle,
     _task: JoinSet<()>,
 }
 
-impl Task {
+impl FileTask {
     fn start(file: &CredentialsFile, handle: &Handle, clock: &Clock) -> Self {
         let mut task = JoinSet::new();
         task.spawn(keep_credentials_file(file.clone(), handle.clone(), clock.clone()));
@@ -68,7 +70,7 @@ mod tests {
     async fn a_reload_disturbs_no_file_whose_settings_and_session_stay() {
         let rig = Rig::new();
         let [a, b, c] = ["a", "b", "c"].map(|name| (rig.file(name), rig.handle.clone()));
-        let followed = watch::Sender::new(Followed::from([a.clone()]));
+        let followed = watch::Sender::new(FollowedFiles::from([a.clone()]));
         let kept = tokio::spawn(keep(followed.subscribe(), rig.clock.clone()));
         rig.publish("ASIA1");
         rig.until_written("a", "ASIA1").await;
@@ -93,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_follows_the_session_that_takes_its_sessions_place() {
         let (rig, other) = (Rig::new(), Rig::new());
-        let followed = watch::Sender::new(Followed::from([(rig.file("a"), rig.handle.clone())]));
+        let followed = watch::Sender::new(FollowedFiles::from([(rig.file("a"), rig.handle.clone())]));
         let _kept = tokio::spawn(keep(followed.subscribe(), rig.clock.clone()));
         rig.publish("ASIA1");
         rig.until_written("a", "ASIA1").await;

@@ -1,4 +1,4 @@
-//! Why the daemon could not be built. Once it runs, nothing here happens any more.
+//! Errors while building or reloading the daemon.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use anchord_frontend::files;
 /// Why the daemon could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A listener could not be had.
+    /// A listener could not be bound.
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// A bearer file or the token key cannot be used.
@@ -34,7 +34,7 @@ pub enum Error {
     OpenDirectory {
         /// The directory.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner's user id.
         owner: u32,
         /// Its permissions.
         mode: u32,
@@ -45,13 +45,13 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// The way to AWS cannot be set up.
+    /// The connection to AWS cannot be set up.
     #[error(transparent)]
     Assembly(#[from] assembly::Error),
     /// The sockets that systemd passed cannot be taken.
     #[error("cannot take the sockets that systemd passed")]
     Passed(#[source] io::Error),
-    /// Something of ours failed.
+    /// A bug of anchord.
     #[error("{0}")]
     Broken(String),
 }
@@ -77,7 +77,7 @@ impl Classify for Error {
             Self::RuntimeDirectory { .. } => Some(Text::of(&[
                 Say("set "),
                 Key("runtime_directory"),
-                Say(" to a folder that the daemon's user may write"),
+                Say(" to a folder that the daemon's user can write to"),
             ])),
             Self::OpenDirectory { .. } => Some(Text::of(&[
                 Say("set "),

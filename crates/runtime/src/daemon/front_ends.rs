@@ -1,4 +1,4 @@
-//! The front ends: what TCP and the Unix socket serve, from the settings, the sessions and the secrets.
+//! Makes the front ends that TCP and the Unix socket serve, from the settings, the sessions and the secrets.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use tracing::info;
 
 use super::Error;
-use super::roster;
-use super::roster::Roster;
+use super::running_sessions;
+use super::running_sessions::RunningSessions;
 use super::secrets::Secrets;
 use super::secrets::token_file;
 use crate::assembly::Seams;
@@ -33,35 +33,35 @@ use anchord_frontend::TokenAuthority;
 use anchord_identity as identity;
 use anchord_session::Sessions;
 
-/// Where the daemon can be reached.
+/// The addresses and the socket on which the daemon listens.
 #[derive(Clone, Debug)]
 pub struct Bound {
-    /// The addresses of IMDS and container credentials, with the ports that were given for port 0.
+    /// The addresses of IMDS and container credentials. For port 0 they have the port that the kernel chose.
     pub http: Vec<SocketAddr>,
-    /// Addresses that are listened on once that is possible, each with why it is not though this host has it by now;
-    /// without a reason the host does not have it yet.
+    /// Addresses of the settings on which the daemon cannot listen yet, each with the reason. `None` if this host does
+    /// not have the address yet.
     pub waiting: BTreeMap<SocketAddr, Option<String>>,
     /// The Unix socket.
     pub socket: Option<PathBuf>,
 }
 
-/// What each kind of listener is to serve.
+/// The front ends of each kind of listener.
 pub(super) struct FrontEnds {
     pub(super) tcp: Router,
     pub(super) unix: Router,
     pub(super) imds: Option<Imds>,
 }
 
-/// What TCP and the Unix socket serve; `before` is the IMDS that is served now.
+/// Makes the front ends. `before` is the previous IMDS front end, whose role name clients may still ask for.
 pub(super) fn front_ends(
     settings: &Settings,
     seams: &Seams,
-    roster: &Roster,
+    running: &RunningSessions,
     bound: &Bound,
     secrets: &Secrets,
     before: Option<&Imds>,
 ) -> Result<FrontEnds, Error> {
-    let sessions = roster::sessions(roster);
+    let sessions = running_sessions::handles(running);
     let guard = RequestGuard::new(bound.http.iter().map(SocketAddr::ip));
     let imds = settings.imds.as_ref().zip(secrets.token_key.as_ref());
     let imds = imds.map(|(session, key)| imds_frontend(settings, seams, &sessions, session, key));
@@ -72,7 +72,7 @@ pub(super) fn front_ends(
     };
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners(bound));
-    socket = socket.with_backgrounds(backgrounds(roster, seams.clock.clone()));
+    socket = socket.with_backgrounds(backgrounds(running, seams.clock.clone()));
     for session in &settings.sessions {
         let facts = config::facts(session).iter().map(|fact| (fact.option, fact.digest)).collect();
         socket = socket.with_settings(&session.name, facts);
@@ -81,7 +81,7 @@ pub(super) fn front_ends(
     Ok(FrontEnds { tcp: Router::tcp(guard, imds.clone(), container), unix, imds })
 }
 
-/// What the status shows of the addresses.
+/// The addresses as the status shows them.
 fn listeners(bound: &Bound) -> ListenerStatus {
     let url = |address: &SocketAddr| format!("http://{address}");
     let mut troubles = BTreeMap::new();
@@ -98,15 +98,19 @@ fn listeners(bound: &Bound) -> ListenerStatus {
     }
 }
 
-/// What stands behind each session of `roster`. It must not hold the roster: the tasks of sessions end with it.
-fn backgrounds(roster: &Roster, clock: Clock) -> impl Fn(usize) -> Background + Send + Sync + 'static {
+/// The details that the status shows of each session. The closure must not hold `running`, because the tasks of a
+/// session end only when it is dropped.
+fn backgrounds(
+    running: &RunningSessions,
+    clock: Clock,
+) -> impl Fn(usize) -> Background + Send + Sync + 'static {
     let mut behind = Vec::new();
-    for member in roster.iter() {
-        let settings = member.settings();
+    for session in running.iter() {
+        let settings = session.settings();
         let role_arn = settings.role().map(|role| role.as_str().to_owned());
         let region = Some(settings.region.as_str().to_owned());
         let background = Background { role_arn, region, ..Background::default() };
-        behind.push((background, member.identity().cloned()));
+        behind.push((background, session.identity().cloned()));
     }
     move |number| match behind.get(number) {
         None => Background::default(),
@@ -149,11 +153,12 @@ fn container_frontend(
     sessions: &Sessions,
     secrets: &Secrets,
 ) -> Container {
-    let each = sessions.iter().zip(&settings.sessions).zip(&secrets.bearers);
-    each.fold(Container::new(), |container, ((session, settled), bearers)| {
+    let mut container = Container::new();
+    for ((session, settled), bearers) in sessions.iter().zip(&settings.sessions).zip(&secrets.bearers) {
         let token_file = token_file(settings, session.name());
         info!(event = event::CONTAINER_SERVING, session = session.name(), token_file = %token_file.display(), "Serving container credentials");
         let api_keys = ApiKeys::new(settled.region.clone(), seams.clock.clone());
-        container.with(session.clone(), bearers.clone()).with_api_keys(api_keys)
-    })
+        container = container.with(session.clone(), bearers.clone()).with_api_keys(api_keys);
+    }
+    container
 }

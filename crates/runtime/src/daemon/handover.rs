@@ -1,6 +1,6 @@
-//! Writes what a successor needs, so that no client notices a restart.
+//! Writes the state for a successor, so that no client notices a restart.
 //!
-//! It is written at each renewal, because a process that is killed writes nothing more, and once more at an orderly end.
+//! It writes at each renewal, because a killed process writes nothing more, and once more at an orderly end.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use tracing::debug;
 use tracing::info;
 use tracing::warn;
 
-use super::roster::Member;
-use super::roster::Roster;
+use super::running_sessions::RunningSession;
+use super::running_sessions::RunningSessions;
 use super::secrets::Secrets;
-use super::state::Id;
-use super::state::Kept;
-use super::state::State;
+use super::state::RenewalId;
+use super::state::SavedSession;
+use super::state::SavedState;
 use super::state::Store;
 use anchord_core::clock::Clock;
 use anchord_core::event;
@@ -29,15 +29,12 @@ use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
 use anchord_session::Snapshot;
 
-/// What seals the IMDS tokens; `None` while there is no IMDS.
-type TokenKey = Option<Secret<[u8; 32]>>;
-
-/// Writes to `store` at each renewal of any session, when the directory of its file was `made_anew`, and a last time when
-/// the sender of `ending` is gone.
+/// Writes to `store` at each renewal of any session, after the directory of its file was recreated (`made_anew`), and
+/// once more after the sender of `ending` was dropped.
 pub(super) async fn keep(
     store: Store,
     mut secrets: watch::Receiver<Arc<Secrets>>,
-    mut rosters: watch::Receiver<Roster>,
+    mut running: watch::Receiver<RunningSessions>,
     made_anew: Arc<Notify>,
     mut ending: oneshot::Receiver<()>,
     clock: Clock,
@@ -46,23 +43,24 @@ pub(super) async fn keep(
         info!(event = event::HANDOVER_OFF, why, "Credentials are not kept across restarts");
         return;
     }
-    // Beside a file there is the key's own, which may be removed to end all tokens.
+    // A file store has no token key: the key has its own file beside it, which an operator may remove to invalidate all
+    // tokens.
     let keeps_token_key = matches!(store, Store::Descriptors { .. });
     let dated_by = clock.clone();
-    let write = move |state: &State| store.write(&state.encode(&dated_by)).map_err(Failure::from);
-    let mut writer = Writer::new(Arc::new(write), clock);
+    let write = move |state: &SavedState| store.write(&state.encode(&dated_by)).map_err(Failure::from);
+    let mut writer = StateWriter::new(Arc::new(write), clock);
     loop {
-        let members = rosters.borrow_and_update().clone();
-        let watched = members.iter().map(|member| (Arc::clone(member), member.handle().snapshots()));
+        let sessions = running.borrow_and_update().clone();
+        let watched = sessions.iter().map(|session| (Arc::clone(session), session.handle().snapshots()));
         let mut watched: Vec<_> = watched.collect();
         loop {
             let token_key = secrets.borrow_and_update().token_key.clone().filter(|_| keeps_token_key);
-            writer.save(token_key, watched.iter_mut().flat_map(kept).collect()).await;
+            writer.save(token_key, watched.iter_mut().flat_map(saved).collect()).await;
             if ending.is_terminated() {
                 return;
             }
             tokio::select! {
-                reloaded = rosters.changed() => match reloaded {
+                reloaded = running.changed() => match reloaded {
                     Ok(()) => break,
                     Err(_) => return,
                 },
@@ -71,68 +69,68 @@ pub(super) async fn keep(
                 }
                 _ = &mut ending => {}
                 Ok(()) = secrets.changed() => {}
-                () = made_anew.notified() => writer.saved = Saved::default(),
+                () = made_anew.notified() => writer.last_written = LastWritten::default(),
                 () = tokio::time::sleep(TRY_AGAIN), if writer.failing => {}
             }
         }
     }
 }
 
-/// Each write holds all sessions: what a thousand sessions renew within a second is one write and not a thousand. A
-/// process that is killed in this time costs a successor the calls that it covers.
+/// The pause before a write. Each write contains all sessions, so a thousand renewals within a second become one write.
+/// If the process is killed during the pause, its successor repeats these renewals.
 fn pause(sessions: usize) -> Duration {
     let pause = Duration::from_millis(u64::try_from(sessions).unwrap_or(u64::MAX));
     pause.min(Duration::from_secs(1))
 }
 
-/// A full file system may have room again.
+/// Retries a failed write, for example because a full file system may have room again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
 
-type Watched = (Arc<Member>, watch::Receiver<Snapshot>);
+type WatchedSession = (Arc<RunningSession>, watch::Receiver<Snapshot>);
 
 /// What there is to keep of a session: its own credentials first, then what other settings made.
-fn kept((member, seen): &mut Watched) -> Vec<Kept> {
-    let own = member.own(&seen.borrow_and_update());
-    own.into_iter().chain(member.aside().iter().cloned()).collect()
+fn saved((session, seen): &mut WatchedSession) -> Vec<SavedSession> {
+    let own = session.own(&seen.borrow_and_update());
+    own.into_iter().chain(session.superseded().iter().cloned()).collect()
 }
 
-async fn any_change(watched: &mut [Watched]) {
+async fn any_change(watched: &mut [WatchedSession]) {
     let changes: Vec<Pin<Box<_>>> =
         watched.iter_mut().map(|(_, seen)| Box::pin(async { seen.changed().await.is_ok() })).collect();
     if changes.is_empty() || !select_all(changes).await.0 {
-        // Nobody publishes any more; only another roster brings news.
+        // All keepers have ended. Only a reload can bring new snapshots.
         std::future::pending::<()>().await;
     }
 }
 
-/// Puts a state where it is kept; may block.
-type Write = Arc<dyn Fn(&State) -> Result<(), Failure> + Send + Sync>;
+/// Puts a state where it is saved; may block.
+type WriteState = Arc<dyn Fn(&SavedState) -> Result<(), Failure> + Send + Sync>;
 
 /// What was written last, by which a state is recognized.
-type Saved = (TokenKey, Vec<Id>);
+type LastWritten = (Option<Secret<[u8; 32]>>, Vec<RenewalId>);
 
-struct Writer {
-    write: Write,
+struct StateWriter {
+    write: WriteState,
     clock: Clock,
-    saved: Saved,
-    /// Whether the last write failed: that is reported once, and tried again even if nothing changes.
+    last_written: LastWritten,
+    /// Whether the last write failed. A failure is logged once, and the write is retried even if nothing changes.
     failing: bool,
-    /// A write that has hung. No other begins before it ends, or each would cost a thread for good.
+    /// A write that hangs. No other write starts before it ends, or each would block one more thread.
     hanging: Option<JoinHandle<Result<(), Failure>>>,
 }
 
-impl Writer {
-    fn new(write: Write, clock: Clock) -> Self {
-        Self { write, clock, saved: Saved::default(), failing: false, hanging: None }
+impl StateWriter {
+    fn new(write: WriteState, clock: Clock) -> Self {
+        Self { write, clock, last_written: LastWritten::default(), failing: false, hanging: None }
     }
 
-    /// Writes `token_key` and `sessions` unless that has been done.
-    async fn save(&mut self, token_key: TokenKey, sessions: Vec<Kept>) {
-        let ids: Vec<_> = sessions.iter().map(Kept::id).collect();
-        if (&token_key, &ids) == (&self.saved.0, &self.saved.1) {
+    /// Writes `token_key` and `sessions`, unless they were written last.
+    async fn save(&mut self, token_key: Option<Secret<[u8; 32]>>, sessions: Vec<SavedSession>) {
+        let ids: Vec<_> = sessions.iter().map(SavedSession::id).collect();
+        if (&token_key, &ids) == (&self.last_written.0, &self.last_written.1) {
             return;
         }
-        let state = State { saved: self.clock.moment(), token_key: token_key.clone(), sessions };
+        let state = SavedState { saved_at: self.clock.moment(), token_key: token_key.clone(), sessions };
         match self.write(state).await {
             Ok(()) => {
                 debug!(
@@ -140,13 +138,13 @@ impl Writer {
                     sessions = ids.len(),
                     "Credentials are kept for a successor"
                 );
-                (self.saved, self.failing) = ((token_key, ids), false);
+                (self.last_written, self.failing) = ((token_key, ids), false);
             }
             Err(failure) if !self.failing => {
                 let (error, hint) = (failure.message(), failure.hint());
                 warn!(
                     event = event::HANDOVER_NOT_WRITTEN,
-                    error, hint, "Credentials cannot be kept for a successor; a restart would lose them"
+                    error, hint, "Cannot save credentials for a successor; a restart would lose them"
                 );
                 self.failing = true;
             }
@@ -154,11 +152,12 @@ impl Writer {
         }
     }
 
-    /// Files and systemd's socket may block.
-    async fn write(&mut self, state: State) -> Result<(), Failure> {
-        let hangs = || Failure::of(Reason::Busy, format!("it was not written within {WRITING:?}"), None);
+    /// Writes in another thread, because files and systemd's socket may block.
+    async fn write(&mut self, state: SavedState) -> Result<(), Failure> {
+        let hangs =
+            || Failure::of(Reason::Busy, format!("the write did not finish within {WRITING:?}"), None);
         if let Some(hanging) = self.hanging.take() {
-            // What it wrote is older than `state`, so its outcome does not matter.
+            // It wrote an older state, so its result does not matter.
             _ = self.outcome(hanging).await.ok_or_else(hangs)?;
         }
         let write = Arc::clone(&self.write);
@@ -166,7 +165,7 @@ impl Writer {
         self.outcome(writing).await.ok_or_else(hangs)?
     }
 
-    /// What came of `writing`; `None` if it hangs.
+    /// The result of `writing`; `None` if it hangs.
     async fn outcome(&mut self, mut writing: JoinHandle<Result<(), Failure>>) -> Option<Result<(), Failure>> {
         match tokio::time::timeout(WRITING, &mut writing).await {
             Ok(Ok(outcome)) => Some(outcome),
@@ -179,7 +178,7 @@ impl Writer {
     }
 }
 
-/// Memory takes microseconds; what takes longer than this hangs.
+/// A write to memory takes microseconds. One that takes longer than this hangs.
 const WRITING: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -192,7 +191,7 @@ mod tests {
     use anchord_core::credentials::Credentials;
     use anchord_core::credentials::Keys;
 
-    fn kept(id: &str) -> Kept {
+    fn saved(id: &str) -> SavedSession {
         let now = time::macros::datetime!(2026-03-11 12:00:00 UTC);
         let keys = Keys {
             access_key_id: id.into(),
@@ -202,7 +201,7 @@ mod tests {
         let obtained = Moment { wall: now, up: time::Duration::HOUR };
         let credentials = Credentials::new(keys, obtained, now + time::Duration::HOUR, None).unwrap();
         let credentials = Arc::new(credentials);
-        Kept { name: "web".into(), settings: "settings".into(), leaf: None, credentials }
+        SavedSession { name: "web".into(), settings: "settings".into(), leaf: None, credentials }
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,7 +210,7 @@ mod tests {
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = std::sync::Mutex::new(held);
         let counted = Arc::clone(&begun);
-        let write = move |_: &State| {
+        let write = move |_: &SavedState| {
             // The first hangs until it is released.
             if counted.fetch_add(1, Ordering::SeqCst) == 0 {
                 _ = held.lock().unwrap().recv();
@@ -219,15 +218,15 @@ mod tests {
             Ok(())
         };
         let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
-        let mut writer = Writer::new(Arc::new(write), clock);
+        let mut writer = StateWriter::new(Arc::new(write), clock);
         let too_long = || tokio::time::advance(WRITING + Duration::from_secs(1));
 
         for id in ["ASIA1", "ASIA2", "ASIA3"] {
-            tokio::join!(writer.save(None, vec![kept(id)]), too_long());
+            tokio::join!(writer.save(None, vec![saved(id)]), too_long());
             assert!(writer.failing);
         }
         release.send(()).unwrap();
-        writer.save(None, vec![kept("ASIA3")]).await;
+        writer.save(None, vec![saved("ASIA3")]).await;
 
         let begun = begun.load(Ordering::SeqCst);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The life of a daemon: serve, reload when asked, drain, end.
+//! Runs a daemon: it serves, reloads on request, finishes open requests, and ends.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,18 +18,18 @@ use tracing::warn;
 
 use super::Bound;
 use super::Error;
+use super::addresses::AddressChange;
 use super::addresses::Appeared;
-use super::addresses::Missing;
-use super::addresses::News;
+use super::addresses::MissingAddresses;
 use super::credentials_files;
-use super::engine::Applied;
-use super::engine::Engine;
-use super::engine::Preparation;
-use super::engine::Prepared;
 use super::handover;
-use super::premises::Premises;
-use super::roster;
-use super::roster::Roster;
+use super::reloadable::Applied;
+use super::reloadable::Preparation;
+use super::reloadable::Prepared;
+use super::reloadable::Reloadable;
+use super::restorer::Restorer;
+use super::running_sessions;
+use super::running_sessions::RunningSessions;
 use super::sockets;
 use super::state::Store;
 use super::systemd;
@@ -45,63 +45,65 @@ use anchord_session::Sessions;
 
 /// A daemon whose listeners are bound and whose sessions have started.
 pub struct Daemon {
-    engine: Engine,
+    reloadable: Reloadable,
     tcp: Vec<Server<TcpListener>>,
-    missing: Missing,
-    unix: Vec<Server<sockets::Listener>>,
+    missing: MissingAddresses,
+    unix: Vec<Server<sockets::UnixSocketListener>>,
     store: Store,
     reload: Option<Reload>,
-    premises: Premises,
+    restorer: Restorer,
 }
 
-/// How a running daemon comes to new settings.
+/// How a running daemon gets new settings.
 pub struct Reload {
-    /// Brings something each time the settings are to be read again.
+    /// Receives a value for each request to reload.
     pub asked: mpsc::Receiver<()>,
-    /// Reads them; may block.
+    /// Loads the new settings; may block.
     pub read: Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
-    /// Is told of settings that were taken over, for what is not the daemon's to change.
+    /// Called with the settings after each reload, to apply those that are not the daemon's, such as the log level.
     pub taken: Box<dyn FnMut(&Settings) + Send>,
 }
 
-/// How long systemd is kept waiting for the first credentials before the daemon is called ready without them.
+/// How long the daemon waits for its first credentials before it reports to systemd that it is ready.
 const READY_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the end is put off until what is left for a successor is written; a file system may hang.
+/// How long the daemon waits at its end for the last write of its state. A file system may hang.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
 impl Daemon {
     pub(super) fn new(
-        engine: Engine,
-        (tcp, missing): (Vec<Server<TcpListener>>, Missing),
-        unix: Vec<Server<sockets::Listener>>,
+        reloadable: Reloadable,
+        (tcp, missing): (Vec<Server<TcpListener>>, MissingAddresses),
+        unix: Vec<Server<sockets::UnixSocketListener>>,
         store: Store,
-        premises: Premises,
+        restorer: Restorer,
     ) -> Self {
-        Self { engine, tcp, missing, unix, store, reload: None, premises }
+        Self { reloadable, tcp, missing, unix, store, reload: None, restorer }
     }
 
-    /// The same daemon, which reads its settings again when asked.
+    /// Lets the daemon reload its settings on request.
     #[must_use]
     pub fn with_reload(self, reload: Reload) -> Self {
         Self { reload: Some(reload), ..self }
     }
 
-    /// Where the daemon can be reached.
+    /// The addresses and the socket on which the daemon listens.
     pub fn bound(&self) -> &Bound {
-        &self.engine.bound
+        &self.reloadable.bound
     }
 
     /// The sessions.
     pub fn sessions(&self) -> Sessions {
-        roster::sessions(&self.engine.roster.borrow())
+        running_sessions::handles(&self.reloadable.running.borrow())
     }
 
-    /// Serves until `stop` ends, then finishes the requests under way; `Err` if a listener ended before that, which
-    /// is a bug, and better told by an exit than by silence.
+    /// Serves until `stop` completes, then finishes open requests.
+    ///
+    /// # Errors
+    /// If a listener ended before `stop`. That is a bug, and the daemon exits, because it would no longer answer.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), Error> {
-        let Self { mut engine, tcp, mut missing, unix, store, mut reload, premises } = self;
-        announce(&engine.bound);
+        let Self { mut reloadable, tcp, mut missing, unix, store, mut reload, restorer } = self;
+        announce(&reloadable.bound);
         let (stopping, stopped) = watch::channel(false);
         let mut servers = JoinSet::new();
         for server in tcp {
@@ -111,55 +113,61 @@ impl Daemon {
             servers.spawn(server.run(stopped.clone()));
         }
         let look_now = Arc::new(Notify::new());
-        // Dropped on return, which ends what it holds.
+        // The tasks end when this is dropped on return.
         let mut background = JoinSet::new();
-        background.spawn(premises.keep(stopped.clone(), Arc::clone(&look_now), engine.secrets.subscribe()));
+        let secrets = reloadable.secrets.subscribe();
+        background.spawn(restorer.keep(stopped.clone(), Arc::clone(&look_now), secrets));
         let (end, ending) = oneshot::channel();
-        let keeper = keeper(store, &engine, ending);
-        let files = engine.credentials_files.subscribe();
-        background.spawn(credentials_files::keep(files, engine.seams.clock.clone()));
+        let state_writer = state_writer(store, &reloadable, ending);
+        let files = reloadable.credentials_files.subscribe();
+        background.spawn(credentials_files::keep(files, reloadable.seams.clock.clone()));
         let (say_ready, mut ready) = oneshot::channel();
-        background.spawn(tell_systemd(engine.roster.subscribe(), say_ready));
+        background.spawn(tell_systemd(reloadable.running.subscribe(), say_ready));
 
         let mut stop = std::pin::pin!(stop);
         let mut is_ready = false;
         let mut reading = None;
-        let deaf = loop {
+        let listener_ended = loop {
             tokio::select! {
                 () = stop.as_mut() => break false,
                 Some(_) = servers.join_next() => break true,
-                // Before that, the word that a reload is over would be taken for it.
+                // Reload only afterwards: systemd would take the end of a reload for the end of the start.
                 _ = &mut ready, if !is_ready => is_ready = true,
                 read = asked(&mut reload), if is_ready && reading.is_none() => {
                     systemd::reloading();
                     look_now.notify_one();
-                    reading = Some(Box::pin(read_new_settings(read, engine.preparation())));
+                    reading = Some(Box::pin(read_new_settings(read, reloadable.preparation())));
                 }
-                news = missing.next() => match take_note(&mut engine, news) {
+                change = missing.next() => match on_address_change(&mut reloadable, change) {
                     Ok(Some(server)) => _ = servers.spawn(server.run(stopped.clone())),
                     Ok(None) => {}
-                    Err(error) => tell_unserved(&error),
+                    Err(error) => log_unserved(&error),
                 },
                 prepared = next(&mut reading) => {
                     reading = None;
                     let applied = prepared.and_then(|prepared| {
-                        engine.apply(prepared).map_err(|error| vec![Failure::from(error).to_string()])
+                        reloadable.apply(prepared).map_err(|error| vec![Failure::from(error).to_string()])
                     });
                     if let (Ok(_), Some(reload)) = (&applied, &mut reload) {
-                        (reload.taken)(&engine.settings);
+                        (reload.taken)(&reloadable.settings);
                     }
-                    tell(&applied, &status(&engine.roster.borrow()));
+                    log_reload(&applied, &status(&reloadable.running.borrow()));
                 }
             }
         };
-        systemd::stopping();
-        info!(event = event::DAEMON_STOPPING, "Stopping; finishing requests under way");
-        stopping.send_replace(true);
-        while servers.join_next().await.is_some() {}
-        leave(keeper, end).await;
+        shut_down(servers, &stopping).await;
+        finish(state_writer, end).await;
         info!(event = event::DAEMON_STOPPED, "Stopped");
-        if deaf { Err(Error::Broken("a listener ended by itself".into())) } else { Ok(()) }
+        if listener_ended { Err(Error::Broken("a listener ended unexpectedly".into())) } else { Ok(()) }
     }
+}
+
+/// Stops the listeners, and waits for open requests.
+async fn shut_down(mut servers: JoinSet<()>, stopping: &watch::Sender<bool>) {
+    systemd::stopping();
+    info!(event = event::DAEMON_STOPPING, "Stopping; finishing open requests");
+    stopping.send_replace(true);
+    while servers.join_next().await.is_some() {}
 }
 
 fn announce(bound: &Bound) {
@@ -171,51 +179,57 @@ fn announce(bound: &Bound) {
     }
 }
 
-/// Serves an address that has appeared as the others, or shows why it cannot.
-fn take_note(engine: &mut Engine, news: News) -> Result<Option<Server<TcpListener>>, Error> {
-    let Appeared { address, listener } = match news {
-        News::Appeared(appeared) => appeared,
-        News::Trouble(address, trouble) => return engine.note_trouble(address, trouble).map(|()| None),
+/// Handles a change of a missing address: serves an address that has appeared, or notes why it cannot be served.
+fn on_address_change(
+    reloadable: &mut Reloadable,
+    change: AddressChange,
+) -> Result<Option<Server<TcpListener>>, Error> {
+    let Appeared { address, listener } = match change {
+        AddressChange::Appeared(appeared) => appeared,
+        AddressChange::Trouble(address, trouble) => {
+            return reloadable.note_trouble(address, trouble).map(|()| None);
+        }
     };
-    engine.add_listener(address, listener.local_addr().unwrap_or(address))?;
+    reloadable.add_listener(address, listener.local_addr().unwrap_or(address))?;
     info!(event = event::LISTENER_ADDRESS_APPEARED, %address, "The address has appeared; listening on it");
-    Ok(Some(Server::new("http", listener, engine.routes.tcp.subscribe())))
+    Ok(Some(Server::new("http", listener, reloadable.routes.tcp.subscribe())))
 }
 
-fn tell_unserved(error: &Error) {
+fn log_unserved(error: &Error) {
     let error = ErrorChain(error);
-    error!(event = event::LISTENER_NOT_SERVED, %error, "An address that has appeared is not served");
+    error!(event = event::LISTENER_NOT_SERVED, %error, "Cannot serve an address that has appeared");
 }
 
-/// What keeps state for a successor, until a last time when the sender of `ending` is gone.
-fn keeper(store: Store, engine: &Engine, ending: oneshot::Receiver<()>) -> JoinHandle<()> {
-    let (secrets, roster) = (engine.secrets.subscribe(), engine.roster.subscribe());
-    let (made_anew, clock) = (engine.directory.made_anew(), engine.seams.clock.clone());
-    tokio::spawn(handover::keep(store, secrets, roster, made_anew, ending, clock))
+/// The task that writes the state for a successor. It writes once more after the sender of `ending` is dropped, then
+/// ends.
+fn state_writer(store: Store, reloadable: &Reloadable, ending: oneshot::Receiver<()>) -> JoinHandle<()> {
+    let (secrets, running) = (reloadable.secrets.subscribe(), reloadable.running.subscribe());
+    let (made_anew, clock) = (reloadable.directory.made_anew(), reloadable.seams.clock.clone());
+    tokio::spawn(handover::keep(store, secrets, running, made_anew, ending, clock))
 }
 
-/// Lets `keeper` write a last time.
-async fn leave(mut keeper: JoinHandle<()>, end: oneshot::Sender<()>) {
+/// Lets `state_writer` write once more.
+async fn finish(mut state_writer: JoinHandle<()>, end: oneshot::Sender<()>) {
     drop(end);
-    if tokio::time::timeout(LAST_WRITE, &mut keeper).await.is_err() {
-        keeper.abort();
+    if tokio::time::timeout(LAST_WRITE, &mut state_writer).await.is_err() {
+        state_writer.abort();
     }
 }
 
-type Read = Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>;
+type ReadSettings = Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>;
 
-/// The reader of new settings, once somebody has asked for them.
-async fn asked(reload: &mut Option<Reload>) -> Read {
+/// Waits for a request to reload, and returns the function that loads settings.
+async fn asked(reload: &mut Option<Reload>) -> ReadSettings {
     if let Some(reload) = reload
         && reload.asked.recv().await.is_some()
     {
         return Arc::clone(&reload.read);
     }
-    // Nobody can ask any more, which is no reason to end.
+    // No more requests can come. That is no reason to end the daemon.
     std::future::pending().await
 }
 
-/// What a reading under way brings; nothing where there is none.
+/// The result of `reading`; pending for ever if nothing is being read.
 async fn next<T>(reading: &mut Option<std::pin::Pin<Box<impl Future<Output = T>>>>) -> T {
     match reading {
         Some(reading) => reading.as_mut().await,
@@ -223,26 +237,26 @@ async fn next<T>(reading: &mut Option<std::pin::Pin<Box<impl Future<Output = T>>
     }
 }
 
-/// Files are read in milliseconds; what takes longer than this hangs.
+/// Reading files takes milliseconds. A read that takes longer than this hangs.
 const READING: Duration = Duration::from_secs(10);
 
-/// New settings and what they name, or every mistake in them.
-async fn read_new_settings(read: Read, preparation: Preparation) -> Result<Prepared, Vec<String>> {
+/// Loads new settings and the files that they name, or returns all mistakes.
+async fn read_new_settings(read: ReadSettings, preparation: Preparation) -> Result<Prepared, Vec<String>> {
     let reading = tokio::task::spawn_blocking(move || match read() {
         Ok(settings) => preparation.prepare(settings).map_err(|error| vec![Failure::from(error).to_string()]),
         Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
     });
     match tokio::time::timeout(READING, reading).await {
         Ok(Ok(prepared)) => prepared,
-        Ok(Err(_)) => Err(vec!["reading it panicked; this is a bug".into()]),
+        Ok(Err(_)) => Err(vec!["reading the configuration panicked; this is a bug".into()]),
         Err(_) => {
-            let hint = "hint: make sure that each file it names is on a file system that answers";
-            Err(vec![format!("its files were not read within {READING:?}; {hint}")])
+            let hint = "hint: check that the file systems of all files in the configuration respond";
+            Err(vec![format!("the configuration's files could not be read within {READING:?}; {hint}")])
         }
     }
 }
 
-fn tell(applied: &Result<Applied, Vec<String>>, status: &str) {
+fn log_reload(applied: &Result<Applied, Vec<String>>, status: &str) {
     match applied {
         Ok(Applied { sessions, waiting }) => {
             let list = |names: &[String]| names.join(", ");
@@ -258,7 +272,7 @@ fn tell(applied: &Result<Applied, Vec<String>>, status: &str) {
                 warn!(
                     event = event::CONFIG_RESTART_NEEDED,
                     settings = waiting.join(", "),
-                    "These settings hold after a restart only"
+                    "These settings take effect after a restart"
                 );
             }
             systemd::ready(&format!("{status}; configuration reloaded"));
@@ -267,28 +281,28 @@ fn tell(applied: &Result<Applied, Vec<String>>, status: &str) {
             for mistake in mistakes {
                 error!(
                     event = event::CONFIG_REFUSED,
-                    mistake, "The new configuration is refused; the one in force goes on"
+                    mistake, "Refused the new configuration; the current one stays in effect"
                 );
             }
             let first = mistakes.first().map_or("", String::as_str);
-            systemd::ready(&format!("The new configuration is refused: {first}"));
+            systemd::ready(&format!("Refused the new configuration: {first}"));
         }
     }
 }
 
-fn status(roster: &Roster) -> String {
-    let live = roster.iter().filter(|member| member.handle().snapshot().phase == Phase::Live).count();
-    format!("{live} of {} sessions have credentials", roster.len())
+fn status(running: &RunningSessions) -> String {
+    let live = running.iter().filter(|session| session.handle().snapshot().phase == Phase::Live).count();
+    format!("{live} of {} sessions have credentials", running.len())
 }
 
-/// READY once each session has credentials or a reason why not, then the watchdog's pulse.
-async fn tell_systemd(rosters: watch::Receiver<Roster>, ready: oneshot::Sender<()>) {
-    let first = rosters.borrow().clone();
-    let asked = first.iter().map(|member| member.handle().hand_out(Freshness::Full, READY_PATIENCE));
+/// Sends READY to systemd once each session has credentials or has failed, then pings the watchdog.
+async fn tell_systemd(running: watch::Receiver<RunningSessions>, ready: oneshot::Sender<()>) {
+    let first = running.borrow().clone();
+    let asked = first.iter().map(|session| session.handle().hand_out(Freshness::Full, READY_PATIENCE));
     let live = join_all(asked).await.into_iter().filter(Result::is_ok).count();
     info!(event = event::DAEMON_READY, live, sessions = first.len(), "Ready");
     drop(first);
-    systemd::ready(&status(&rosters.borrow()));
+    systemd::ready(&status(&running.borrow()));
     let _ = ready.send(());
     let Some(interval) = systemd::watchdog_interval() else { return };
     let mut pulse = tokio::time::interval(interval);

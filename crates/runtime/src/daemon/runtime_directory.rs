@@ -1,4 +1,4 @@
-//! The runtime directory: closed to others, and of one daemon at a time, whose state is in it.
+//! The runtime directory: private, and locked by one daemon at a time.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -22,11 +22,11 @@ use anchord_core::private_file;
 use anchord_core::private_file::Lock;
 use anchord_core::reported::Reported;
 
-/// Systemd makes it beforehand; elsewhere it is made here, closed to others. Whoever may write into it could put
-/// a socket of his own in the place of ours.
+/// Makes the runtime directory, unless systemd has made it already, without access for other users. A user who can
+/// write to it could replace the daemon's socket.
 ///
 /// # Errors
-/// When it cannot be made, or others may write into it.
+/// If it cannot be made, or other users can write to it.
 pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
     let failed =
         |error: std::io::Error| Error::RuntimeDirectory { path: path.into(), source: system_reason(&error) };
@@ -42,18 +42,18 @@ pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
 /// A runtime directory that no other daemon uses.
 #[derive(Debug)]
 pub(super) struct RuntimeDirectory {
-    /// `None` for a daemon that needs no files and may write none.
+    /// `None` for a daemon that needs no files and can write none.
     path: Option<PathBuf>,
-    /// Held as long as the daemon lives; `None` where the file system has no locks.
+    /// Held until the daemon ends; `None` if the file system has no locks.
     lock: Mutex<Option<Lock>>,
     made_anew: Arc<Notify>,
 }
 
 impl RuntimeDirectory {
-    /// Takes the one at `path`. A daemon that is stopping has it for a few seconds more, which are waited for.
+    /// Locks the directory at `path`. Waits a few seconds for a daemon that is stopping.
     ///
     /// # Errors
-    /// When another daemon uses it.
+    /// If another daemon uses it.
     pub(super) async fn take(path: &Path) -> Result<Self, Error> {
         let gives_up_at = Instant::now() + PATIENCE;
         let mut waiting = Reported::default();
@@ -76,32 +76,35 @@ impl RuntimeDirectory {
         }
     }
 
-    /// No directory: nothing is written, and there is nothing to look after.
+    /// No directory: nothing is written or checked.
     pub(super) fn none() -> Self {
         Self { path: None, lock: Mutex::new(None), made_anew: Arc::default() }
     }
 
-    /// Whether files can be kept.
+    /// Whether there is a directory.
     pub(super) fn is_there(&self) -> bool {
         self.path.is_some()
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Makes and locks it again if it was deleted, with the `secrets` in force, and notifies `made_anew`. May block.
+    /// Recreates and locks the directory if it was deleted, writes the current `secrets`, and notifies `made_anew`. May
+    /// block.
     ///
-    /// The lock tells whether that is needed: its file goes with the directory, even if another directory is there by
-    /// now. A secret's file that was removed alone stays away; that is how an operator changes it.
+    /// The lock shows whether this is needed: its file is gone with the directory, even if a new directory exists. If
+    /// only the file of a secret was removed, it is not written again, because operators change a secret by removing
+    /// its file.
     ///
     /// # Errors
-    /// As when it was made first, when another daemon has taken it meanwhile, or when a file cannot be written. The
-    /// next call tries again.
+    /// As [`make_runtime_directory`], or if another daemon has locked the directory meanwhile, or a file cannot be
+    /// written. The next call retries.
     pub(super) fn restore(&self, secrets: &Secrets) -> Result<(), Error> {
         let Some(path) = &self.path else { return Ok(()) };
-        // Held to the end: the look and a reload may come at once, and the second must find the files of the first.
+        // Held to the end, because the periodic check and a reload may run at the same time. The second must see the
+        // first's files.
         let mut held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let is_gone = match held.as_ref() {
             Some(lock) => !lock.is_at(&lock_path(path)),
@@ -117,19 +120,19 @@ impl RuntimeDirectory {
         let path = path.display();
         warn!(
             event = event::RUNTIME_DIRECTORY_RESTORED,
-            %path, "The runtime directory was deleted or emptied; its files are written again"
+            %path, "The runtime directory was deleted or emptied; wrote its files again"
         );
         self.made_anew.notify_one();
         Ok(())
     }
 
-    /// Notified each time the directory was made anew, for what others keep in it.
+    /// Notified each time the directory was recreated, so that others write their files again.
     pub(super) fn made_anew(&self) -> Arc<Notify> {
         Arc::clone(&self.made_anew)
     }
 }
 
-/// What is lost without a lock is only that another daemon would not be noticed.
+/// Locks the directory. Without a lock the daemon works, but would not notice another daemon.
 fn lock(path: &Path) -> Result<Option<Lock>, Error> {
     match private_file::lock(&lock_path(path)) {
         Ok(Some(lock)) => Ok(Some(lock)),
@@ -149,7 +152,7 @@ fn lock_path(directory: &Path) -> PathBuf {
     directory.join("daemon.lock")
 }
 
-/// A little longer than a daemon takes to finish the requests under way.
+/// A little longer than a daemon needs to finish open requests.
 const PATIENCE: Duration = Duration::from_secs(7);
 const POLL: Duration = Duration::from_millis(50);
 

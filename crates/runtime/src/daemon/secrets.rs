@@ -1,4 +1,5 @@
-//! The secrets of the front ends that outlive the process: the key of the IMDS tokens, and the bearers of containers.
+//! The secrets of the front ends that outlive the process: the key of the IMDS tokens, and the bearer tokens of
+//! container clients.
 
 use std::path::PathBuf;
 
@@ -13,17 +14,21 @@ use anchord_frontend::files;
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     pub(super) token_key: Option<Secret<[u8; 32]>>,
-    /// In the order of the sessions.
+    /// The bearer tokens, in the order of the sessions.
     pub(super) bearers: Vec<Vec<Bearer>>,
-    /// Where the token key is.
+    /// The path of the token key.
     key_file: PathBuf,
-    /// Where each session's bearers are.
+    /// The path of each session's bearer tokens.
     token_files: Vec<PathBuf>,
 }
 
 impl Secrets {
-    /// Reads them, and makes those that do not exist if nothing is wrong with the others. `token_key` is the one that
-    /// a predecessor had; a file goes before it. Unless it `has_directory` to write to, the key is in memory alone.
+    /// Reads the secrets, and makes those that do not exist unless another one is invalid. `token_key` is the
+    /// predecessor's key; a key in a file goes before it. Without a directory (`has_directory`) the key is only in
+    /// memory.
+    ///
+    /// # Errors
+    /// If a file is invalid, or cannot be read or written.
     pub(super) fn load(
         settings: &Settings,
         seams: &Seams,
@@ -46,7 +51,10 @@ impl Secrets {
         Ok(Self { token_key, bearers, key_file, token_files })
     }
 
-    /// Writes their files again after they were deleted; a file that is there is left alone.
+    /// Writes the files again that were deleted. Existing files stay unchanged.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
     pub(super) fn restore(&self) -> Result<(), Error> {
         if let Some(key) = &self.token_key {
             files::restore_token_key(&self.key_file, key)?;
@@ -58,7 +66,7 @@ impl Secrets {
     }
 }
 
-/// Where the bearers of a session's container clients are.
+/// The path of the bearer tokens of a session's container clients.
 pub(super) fn token_file(settings: &Settings, session: &str) -> PathBuf {
     settings.runtime_directory.join(format!("{session}.token"))
 }

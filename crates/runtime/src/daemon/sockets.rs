@@ -1,4 +1,5 @@
-//! Binds what the settings name, tells a live daemon's socket from a dead one's, and binds again what was deleted.
+//! Binds the listeners of the settings. Detects whether a daemon still uses a Unix socket, and binds a deleted one
+//! again.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,7 +31,7 @@ use anchord_core::text::Text;
 use anchord_frontend::Listen;
 use anchord_frontend::Peer;
 
-/// Why a listener could not be had.
+/// Why a listener could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A TCP address cannot be bound.
@@ -47,13 +48,13 @@ pub enum Error {
         /// The socket.
         path: PathBuf,
     },
-    /// Something that is no socket is in the way.
+    /// The socket's path is a file of another kind.
     #[error("`{}` exists and is not a socket", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
     },
-    /// Something else is where the Unix socket was.
+    /// Another file is at the path of the deleted Unix socket.
     #[error("another file is at `{}` now", path.display())]
     Displaced {
         /// The path.
@@ -91,13 +92,13 @@ impl Classify for Error {
                 Say(" to another place"),
             ]),
             Self::Displaced { .. } => {
-                "this daemon's socket was deleted; it is made again once the path is free".into()
+                "this daemon's socket was deleted; remove the other file, and the daemon makes its socket again".into()
             }
             Self::NotASocket { .. } => {
                 Text::of(&[Say("move it away, or set "), Key("socket.path"), Say(" to another place")])
             }
             Self::Unix { path, .. } => format!(
-                "make sure that {} exists and may be written by the daemon's user",
+                "make sure that {} exists and that the daemon's user can write to it",
                 path.parent().unwrap_or(path).display()
             )
             .into(),
@@ -105,17 +106,17 @@ impl Classify for Error {
     }
 }
 
-/// Listens on `address`.
+/// Binds a listener to `address`.
 pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Tcp { address, source })
 }
 
-/// The listener on a Unix socket, exchanged where its file had to be made again. Connections go on.
+/// The listener on a Unix socket. If its file was deleted, a new listener replaces it. Open connections continue.
 #[derive(Clone, Debug)]
-pub(super) struct Listener(watch::Receiver<Arc<UnixListener>>);
+pub(super) struct UnixSocketListener(watch::Receiver<Arc<UnixListener>>);
 
-impl Listener {
-    /// One that is never exchanged.
+impl UnixSocketListener {
+    /// A listener that systemd passed, which is never replaced.
     pub(super) fn passed(listener: UnixListener) -> Self {
         Self(watch::channel(Arc::new(listener)).1)
     }
@@ -126,7 +127,7 @@ impl Listener {
     }
 }
 
-impl Listen for Listener {
+impl Listen for UnixSocketListener {
     type Stream = UnixStream;
 
     async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
@@ -141,60 +142,60 @@ impl Listen for Listener {
     }
 }
 
-/// A Unix socket of ours: the file goes when the value does.
+/// A Unix socket that this daemon has bound. Its file is removed when the value is dropped.
 #[derive(Debug)]
 pub(super) struct SocketFile {
-    spot: Spot,
+    place: SocketPlace,
     listener: watch::Sender<Arc<UnixListener>>,
 }
 
-/// Where a socket is bound, and which file that has made.
+/// The path of a bound socket, and the identity of its file.
 #[derive(Clone, Debug)]
-pub(super) struct Spot {
+pub(super) struct SocketPlace {
     path: PathBuf,
     mode: u32,
     /// Device and inode.
     file: (u64, u64),
-    /// Held as long as the socket is: it decides between two daemons that start at once.
+    /// Held as long as the socket. It decides between two daemons that start at the same time.
     lock: Arc<Lock>,
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if file_at(&self.spot.path).is_ok_and(|there| there == self.spot.file) {
-            let _ = fs_err::remove_file(&self.spot.path);
+        if file_at(&self.place.path).is_ok_and(|there| there == self.place.file) {
+            let _ = fs_err::remove_file(&self.place.path);
         }
     }
 }
 
-/// Listens on `path` with `mode`, taking the place of a dead daemon's socket but never of a live one's.
-pub(super) async fn unix(path: &Path, mode: u32) -> Result<(Listener, SocketFile), Error> {
+/// Binds a Unix socket to `path` with `mode`. Replaces the socket of a daemon that has ended, but never one in use.
+pub(super) async fn unix(path: &Path, mode: u32) -> Result<(UnixSocketListener, SocketFile), Error> {
     let lock = Arc::new(lock_beside(path)?);
-    clear_the_dead(path).await?;
-    let (listener, spot) = bind_at(path, mode, lock)?;
+    remove_stale(path).await?;
+    let (listener, place) = bind_at(path, mode, lock)?;
     let (listener, current) = watch::channel(Arc::new(in_runtime(listener, path)?));
-    Ok((Listener(current), SocketFile { spot, listener }))
+    Ok((UnixSocketListener(current), SocketFile { place, listener }))
 }
 
 impl SocketFile {
-    pub(super) fn spot(&self) -> &Spot {
-        &self.spot
+    pub(super) fn place(&self) -> &SocketPlace {
+        &self.place
     }
 
-    /// Listens on what [`Spot::bind_again`] has made.
-    pub(super) fn move_to(&mut self, listener: StdListener, spot: Spot) -> Result<(), Error> {
-        let listener = in_runtime(listener, &spot.path)?;
-        self.spot = spot;
+    /// Replaces the listener with the result of [`SocketPlace::bind_again`].
+    pub(super) fn move_to(&mut self, listener: StdListener, place: SocketPlace) -> Result<(), Error> {
+        let listener = in_runtime(listener, &place.path)?;
+        self.place = place;
         self.listener.send_replace(Arc::new(listener));
         Ok(())
     }
 }
 
-impl Spot {
-    /// Binds again if the file was deleted; `None` if it is there. May block.
+impl SocketPlace {
+    /// Binds again if the file was deleted; `None` if it still exists. May block.
     ///
     /// # Errors
-    /// When it cannot be bound, or something else is there now, which is left alone.
+    /// If it cannot be bound, or another file is at the path, which stays unchanged.
     pub(super) fn bind_again(&self) -> Result<Option<(StdListener, Self)>, Error> {
         match file_at(&self.path) {
             Ok(there) if there == self.file => return Ok(None),
@@ -202,7 +203,7 @@ impl Spot {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::Unix { path: self.path.clone(), source: system_reason(&error) }),
         }
-        // Who deletes a folder deletes the lock's file too, and another daemon would lock a new one.
+        // If the whole folder was deleted, the lock's file is gone too, and another daemon could lock a new one.
         let lock = if self.lock.is_at(&lock_path(&self.path)) {
             Arc::clone(&self.lock)
         } else {
@@ -216,11 +217,11 @@ impl Spot {
     }
 }
 
-fn bind_at(path: &Path, mode: u32, lock: Arc<Lock>) -> Result<(StdListener, Spot), Error> {
+fn bind_at(path: &Path, mode: u32, lock: Arc<Lock>) -> Result<(StdListener, SocketPlace), Error> {
     let failed = |source| Error::Unix { path: path.into(), source };
     let listener = bind(path, mode).map_err(|error| failed(error.into()))?;
     let file = file_at(path).map_err(|error| failed(system_reason(&error)))?;
-    Ok((listener, Spot { path: path.into(), mode, file, lock }))
+    Ok((listener, SocketPlace { path: path.into(), mode, file, lock }))
 }
 
 fn in_runtime(listener: StdListener, path: &Path) -> Result<UnixListener, Error> {
@@ -245,7 +246,7 @@ fn lock_path(socket: &Path) -> PathBuf {
     path.into()
 }
 
-async fn clear_the_dead(path: &Path) -> Result<(), Error> {
+async fn remove_stale(path: &Path) -> Result<(), Error> {
     let failed = |error: io::Error| Error::Unix { path: path.into(), source: system_reason(&error) };
     match fs_err::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -257,7 +258,7 @@ async fn clear_the_dead(path: &Path) -> Result<(), Error> {
     }
     match UnixStream::connect(path).await {
         Ok(_) => Err(Error::Taken { path: path.into() }),
-        // Its queue is full, so it has one.
+        // Its queue is full, so a daemon listens.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::Taken { path: path.into() }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs_err::remove_file(path).map_err(failed)
@@ -266,9 +267,11 @@ async fn clear_the_dead(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// The file is closed to others from its first instant: on Linux a socket's mode before `bind` is its file's.
+/// Binds so that other users never have access to the file: on Linux the socket's mode before `bind` becomes the
+/// file's.
 fn bind(path: &Path, mode: u32) -> Result<StdListener, rustix::io::Errno> {
-    // A client that finds the queue full has to come again and again. The kernel cuts it to its own limit (4096).
+    // Clients must retry while the queue is full, so make it long. The kernel reduces it to its own limit (usually
+    // 4096).
     const BACKLOG: i32 = 4096;
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -301,7 +304,7 @@ mod tests {
 
         let mode = |path: &Path| fs_err::metadata(path).unwrap().mode() & 0o7777;
         assert_eq!(mode(&path), 0o660);
-        assert_eq!(mode(&path.with_extension("sock.lock")), 0o600, "nobody else may hold the lock");
+        assert_eq!(mode(&path.with_extension("sock.lock")), 0o600, "no other user can hold the lock");
         drop((listener, file));
         assert!(!path.exists());
     }
@@ -310,12 +313,12 @@ mod tests {
     async fn a_socket_that_was_deleted_is_bound_again_and_clients_reach_it() {
         let (_folder, path) = folder();
         let (listener, mut file) = unix(&path, 0o660).await.unwrap();
-        assert!(file.spot().bind_again().unwrap().is_none(), "it is there");
+        assert!(file.place().bind_again().unwrap().is_none(), "it is there");
         let accepting = tokio::spawn(async move { Listen::accept(&listener).await });
         fs_err::remove_file(&path).unwrap();
 
-        let (again, spot) = file.spot().bind_again().unwrap().unwrap();
-        file.move_to(again, spot).unwrap();
+        let (again, place) = file.place().bind_again().unwrap().unwrap();
+        file.move_to(again, place).unwrap();
 
         UnixStream::connect(&path).await.unwrap();
         assert!(accepting.await.unwrap().is_ok());
@@ -324,7 +327,7 @@ mod tests {
         assert!(!path.exists());
     }
 
-    /// Who deletes the folder deletes the lock's file too.
+    /// Deleting the folder deletes the lock's file too.
     #[tokio::test]
     async fn a_socket_that_is_bound_again_is_locked_again() {
         let (_folder, path) = folder();
@@ -332,8 +335,8 @@ mod tests {
         fs_err::remove_file(&path).unwrap();
         fs_err::remove_file(lock_path(&path)).unwrap();
 
-        let (again, spot) = file.spot().bind_again().unwrap().unwrap();
-        file.move_to(again, spot).unwrap();
+        let (again, place) = file.place().bind_again().unwrap().unwrap();
+        file.move_to(again, place).unwrap();
 
         assert!(matches!(unix(&path, 0o600).await, Err(Error::Taken { .. })));
     }
@@ -345,7 +348,7 @@ mod tests {
         fs_err::rename(&path, path.with_extension("moved")).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
 
-        assert!(matches!(file.spot().bind_again(), Err(Error::Displaced { .. })));
+        assert!(matches!(file.place().bind_again(), Err(Error::Displaced { .. })));
         drop(file);
 
         UnixStream::connect(&path).await.unwrap();
@@ -359,7 +362,7 @@ mod tests {
         fs_err::remove_file(lock_path(&path)).unwrap();
         let _other = lock_beside(&path).unwrap();
 
-        assert!(matches!(file.spot().bind_again(), Err(Error::Taken { .. })));
+        assert!(matches!(file.place().bind_again(), Err(Error::Taken { .. })));
         assert!(!path.exists());
     }
 
@@ -374,7 +377,7 @@ mod tests {
         assert!(path.exists());
     }
 
-    /// No lock beside it: some other program's.
+    /// There is no lock beside it, so another program has bound it.
     #[tokio::test]
     async fn a_strangers_live_socket_is_refused() {
         let (_folder, path) = folder();

@@ -1,9 +1,9 @@
-//! Credentials of daemonless processes, kept in a file of 0600 between calls.
+//! The cache of processes without a daemon: a file with mode 0600 for each session.
 //!
-//! SDKs run `credential_process` for each client and each CLI command and keep nothing on disk, while Roles
-//! Anywhere allows ten CreateSession a second. A failure is kept for some seconds too, so that a crowd of
-//! processes does not repeat it one after the other. Losing the cache costs a call, never correctness: whatever
-//! is wrong with a file, it counts as absent.
+//! SDKs run `credential_process` for each client and each CLI command, and keep nothing on disk. But Roles Anywhere
+//! allows only ten calls of CreateSession a second. The cache also keeps a failure for some seconds, so that parallel
+//! processes do not all repeat it. Without the cache there are more calls, but results stay correct: an unusable file
+//! counts as absent.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::entry::Entry;
+use super::cache_entry::CacheEntry;
 use anchord_config::Environment;
 use anchord_config::Provenance;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::digest::sha256_hex;
@@ -26,31 +26,33 @@ use anchord_core::failure::Reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
 
-/// Where one session's credentials are kept.
+/// The cache of one session.
 pub(super) struct Cache {
     file: PathBuf,
-    /// What the identity is now that no file's name tells: a digest of the access keys, or the ID of the agent's SVID.
-    /// `None` where there is no such thing, or it cannot be had.
+    /// The current identity, if it is not part of the file's name: a digest of the access keys, or the SPIFFE ID of the
+    /// agent's SVID. `None` if there is none, or it cannot be read.
     identity: Option<String>,
 }
 
 const MAX_BYTES: usize = 64 << 10;
-/// As long as a process of ours takes at most, and less than it has for everything.
+/// The longest time that another process of anchord needs, and less than the time limit of this process.
 const LOCK_PATIENCE: Duration = Duration::from_secs(9);
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
 impl Cache {
-    /// The session's place; `None` where this user has no private folder.
+    /// The session's cache; `None` if this user has no private folder.
     ///
-    /// The name holds every setting the credentials depend on, so that changed ones never meet old credentials, and the
-    /// host, for on a shared home the same paths may be another host's certificate. The host has a part of its own, by which
-    /// other hosts leave the file alone. `identity` stands for access keys or an
-    /// agent's SVID as they are now. What stands for the certificate is in the entry: credentials that this host made with
-    /// the one before are found, for as long as a new one gives none. What came from a variable or a pipe is in the name: it has
-    /// no place of its own, and what another process was handed is another certificate and not a newer one.
+    /// The file's name depends on every setting that decides the credentials, so that changed settings never get old
+    /// credentials. It also depends on the host, because on a shared home the same paths may have another host's
+    /// certificate. The host is a separate part of the name, so that other hosts leave the file alone.
+    ///
+    /// The certificate is not part of the name but of the entry, so that credentials of the previous certificate are
+    /// found while the new one gives none. A certificate from a variable or a pipe is part of the name: it has no path,
+    /// and that of another process is a different certificate, not a newer one. `identity` identifies the current
+    /// access keys or the agent's SVID.
     pub(super) fn of(
         settings: &Settings,
-        session: &Session,
+        session: &SessionSettings,
         environment: &Environment,
         identity: Option<String>,
     ) -> Option<Self> {
@@ -65,53 +67,57 @@ impl Cache {
         Some(Self { file: folder.join(format!("{}-{host}-{digest}.json", session.name)), identity })
     }
 
-    /// Waits until no other process talks to AWS for this session; `None` if that cannot be arranged. The kernel lets
-    /// go of the lock when the process ends, however it ends.
+    /// Waits for the lock, so that only one process asks AWS for this session; `None` if locking is impossible.
+    /// The kernel releases the lock when the process ends, even if it is killed.
     ///
     /// # Errors
-    /// When one does for longer than any of ours should. It may be stopped, as a job of a shell is by Ctrl+Z.
+    /// If another process holds the lock for longer than it should. It may be stopped, for example by Ctrl+Z in a
+    /// shell.
     pub(super) async fn lock(&self) -> Result<Option<Lock>, Failure> {
         let gives_up_at = tokio::time::Instant::now() + LOCK_PATIENCE;
         loop {
             let path = self.lock_path();
-            // Asked again and again: a thread that waited in the kernel would be there for good.
+            // Poll: a thread that waits for the lock in the kernel could not be ended.
             match tokio::task::spawn_blocking(move || lock(&path)).await {
-                Ok(Attempt::Held) if tokio::time::Instant::now() < gives_up_at => {
+                Ok(LockAttempt::Held) if tokio::time::Instant::now() < gives_up_at => {
                     tokio::time::sleep(LOCK_POLL).await;
                 }
-                Ok(Attempt::Held) => return Err(self.held_for_long()),
-                Ok(Attempt::Ours(lock)) => return Ok(Some(lock)),
-                Ok(Attempt::Impossible) | Err(_) => return Ok(None),
+                Ok(LockAttempt::Held) => return Err(self.held_for_long()),
+                Ok(LockAttempt::Ours(lock)) => return Ok(Some(lock)),
+                Ok(LockAttempt::Impossible) | Err(_) => return Ok(None),
             }
         }
     }
 
     fn held_for_long(&self) -> Failure {
         let seconds = LOCK_PATIENCE.as_secs();
-        let message = format!("another process has been at these credentials for {seconds} s");
-        let hint = format!("see which, and whether it is stopped: fuser -v `{}`", self.lock_path().display());
+        let message = format!("another process has held the cache lock for {seconds} s");
+        let hint = format!(
+            "check which process it is, and whether it is stopped: fuser -v `{}`",
+            self.lock_path().display()
+        );
         Failure::of(Reason::Busy, message, Some(hint.into()))
     }
 
-    /// What is kept; nothing if the file is absent, damaged, not this user's alone, or made with another identity.
-    pub(super) fn read(&self) -> Entry {
+    /// The entry; empty if the file is absent, damaged, accessible to other users, or of another identity.
+    pub(super) fn read(&self) -> CacheEntry {
         let found = read(&self.file);
-        if found.is_with(self.identity.as_deref()) { found } else { Entry::default() }
+        if found.is_with(self.identity.as_deref()) { found } else { CacheEntry::default() }
     }
 
-    /// Replaces what is kept, in one step. Not being able to is not an error: the line can be printed all the same.
-    pub(super) fn write(&self, entry: &Entry) {
+    /// Replaces the entry atomically. Ignores errors, because the credentials can be used without the cache.
+    pub(super) fn write(&self, entry: &CacheEntry) {
         let bytes = entry.clone().with_identity(self.identity.as_deref()).encode();
         let _ = private_file::replace(&self.file, bytes.expose());
     }
 
-    /// Removes what settings that nobody uses any more, and processes that were killed, have left.
+    /// Removes entries of settings that are not used any more, and files of killed processes.
     ///
-    /// Of other hosts, and of versions whose names tell no host, only what has not changed for a day: by this host's clocks
-    /// what lives there may seem to be over.
+    /// Files of other hosts, and of earlier versions without a host in their name, are removed only if they have not
+    /// changed for a day: their entries may be valid although they look expired by this host's clock.
     pub(super) fn sweep(&self, clock: &Clock) {
         let Some(folder) = self.file.parent() else { return };
-        // The answer waits for this, so there is a limit; what is left over is there the next time.
+        // The user waits for this, so its work is limited. The next call continues.
         for entry in fs_err::read_dir(folder).into_iter().flatten().flatten().take(MOST_SWEPT) {
             let path = entry.path();
             let is_own = path == self.file || path == self.lock_path();
@@ -123,7 +129,7 @@ impl Cache {
         private_file::sweep_older(folder, ABANDONED_AFTER, clock.now());
     }
 
-    /// Removes an entry that is over, and the lock with it, unless a process is at work there.
+    /// Removes an expired entry and its lock, unless a process holds the lock.
     fn sweep_place(&self, file: &Path, clock: &Clock) {
         let is_of_this_host = host_in_name(file).is_some_and(|host| host_in_name(&self.file) == Some(host));
         let is_over = || match is_of_this_host {
@@ -134,10 +140,10 @@ impl Cache {
             return;
         }
         let lock_path = file.with_extension("lock");
-        let Attempt::Ours(_lock) = lock(&lock_path) else { return };
-        // Once more: it may have been renewed before the lock was ours.
+        let LockAttempt::Ours(_lock) = lock(&lock_path) else { return };
+        // Check again: another process may have renewed the entry before this one got the lock.
         if is_over() {
-            // Not being able to costs nothing but the room.
+            // An error only leaves a useless file.
             let _ = fs_err::remove_file(file);
             let _ = fs_err::remove_file(&lock_path);
         }
@@ -148,13 +154,13 @@ impl Cache {
     }
 }
 
-/// The part of a file's name that tells the host which made it. A session's name may hold the sign that separates.
+/// The host's part of a file's name. A session's name may contain the separator, so this splits from the end.
 fn host_in_name(file: &Path) -> Option<&str> {
     let (rest, _digest) = file.file_stem()?.to_str()?.rsplit_once('-')?;
     rest.rsplit_once('-').map(|(_session, host)| host)
 }
 
-/// Whether another host's entry, or a lock alone, has not changed for longer than it can be of use.
+/// Whether another host's entry, or a lock without an entry, is too old to be useful.
 fn is_old(file: &Path, clock: &Clock) -> bool {
     let found =
         fs_err::symlink_metadata(file).or_else(|_| fs_err::symlink_metadata(file.with_extension("lock")));
@@ -163,52 +169,53 @@ fn is_old(file: &Path, clock: &Clock) -> bool {
 }
 
 const MOST_SWEPT: usize = 1000;
-/// Six times as long as a process of ours takes.
+/// Six times as long as a process of anchord runs.
 const ABANDONED_AFTER: time::Duration = time::Duration::minutes(1);
-/// Longer than credentials of a role live.
+/// Longer than the life of a role's credentials.
 const OTHERS_ABANDONED_AFTER: time::Duration = time::Duration::DAY;
 
-/// Every setting that the credentials depend on, and the host. Conditions change no credentials, but whether they can be
-/// had: a failure is kept too.
-fn facts(settings: &Settings, session: &Session, host: &str) -> Vec<u8> {
-    let Provenance { session, way, conditions } = Provenance::of(session, &settings.upstream);
+/// Every setting that the credentials depend on, and the host. Conditions are included, because the cache also keeps
+/// failures and conditions decide whether a call fails.
+fn facts(settings: &Settings, session: &SessionSettings, host: &str) -> Vec<u8> {
+    let Provenance { session, connection, conditions } = Provenance::of(session, &settings.upstream);
     let mut facts = vec![host.as_bytes().to_vec()];
-    for list in [session, way, conditions] {
-        // Where one list ends, another begins.
+    for list in [session, connection, conditions] {
+        // The length separates a list from the next.
         facts.push(list.len().to_string().into_bytes());
         facts.extend(list);
     }
     facts.join(&0)
 }
 
-fn read(file: &Path) -> Entry {
+fn read(file: &Path) -> CacheEntry {
     let found = private_file::read(file, MAX_BYTES).ok().flatten();
-    found.and_then(|bytes| Entry::decode(&bytes).ok()).unwrap_or_default()
+    found.and_then(|bytes| CacheEntry::decode(&bytes).ok()).unwrap_or_default()
 }
 
-/// What came of trying to lock.
-enum Attempt {
+/// The result of an attempt to lock.
+enum LockAttempt {
     Ours(Lock),
     Held,
     Impossible,
 }
 
-fn lock(path: &Path) -> Attempt {
-    // Who sweeps may have removed the file before it was locked: others would lock another one. Each time around
-    // somebody has swept, so it ends.
+fn lock(path: &Path) -> LockAttempt {
+    // A sweep may have removed the file before it was locked. Then other processes would lock a new file, so try again.
+    // Each retry needs one more sweep, so the loop ends.
     for _ in 0..MOST_SWEPT {
         match private_file::lock(path) {
-            Ok(Some(lock)) if lock.is_at(path) => return Attempt::Ours(lock),
+            Ok(Some(lock)) if lock.is_at(path) => return LockAttempt::Ours(lock),
             Ok(Some(_)) => {}
-            Ok(None) => return Attempt::Held,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Attempt::Held,
-            Err(_) => return Attempt::Impossible,
+            Ok(None) => return LockAttempt::Held,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return LockAttempt::Held,
+            Err(_) => return LockAttempt::Impossible,
         }
     }
-    Attempt::Impossible
+    LockAttempt::Impossible
 }
 
-/// Memory-backed, gone at logout and this host's alone where there is such a folder, else the user's cache folder.
+/// The cache folder. A runtime folder is preferred, because it is in memory, removed at logout, and of this host only.
+/// Otherwise it is the user's cache folder.
 fn folder(environment: &Environment) -> Option<PathBuf> {
     let set = |name: &str| environment.get(name).map(Path::new).filter(|path| path.is_absolute());
     let base = set("XDG_RUNTIME_DIR")
@@ -219,8 +226,8 @@ fn folder(environment: &Environment) -> Option<PathBuf> {
     Some(base.join("anchord").join("cache"))
 }
 
-/// The folder that a login session would name in XDG_RUNTIME_DIR (pam_systemd(8)), for processes outside of one: cron's,
-/// sudo's, a service's.
+/// The folder that a login session has in XDG_RUNTIME_DIR (pam_systemd(8)), for processes without the variable, such as
+/// those of cron, sudo or a service.
 fn runtime_folder(of_all: &Path, uid: u32) -> Option<PathBuf> {
     let folder = of_all.join(uid.to_string());
     let found = fs_err::symlink_metadata(&folder).ok()?;
@@ -348,7 +355,9 @@ mod tests {
         let piped = |content: &str| {
             let folder = tempfile::tempdir().unwrap();
             let mut settings = settings(folder.path(), SESSION, &[]);
-            let config::Source::RolesAnywhere(source) = &mut settings.sessions[0].source else { panic!() };
+            let config::CredentialSource::RolesAnywhere(source) = &mut settings.sessions[0].source else {
+                panic!()
+            };
             let content = Secret::new(content.as_bytes().to_vec());
             source.identity.certificate = Locator::Input(ProcessInput::content("/dev/fd/63", content));
             let facts = facts(&settings, &settings.sessions[0], "host");
@@ -384,7 +393,7 @@ mod tests {
     }
 
     /// Made at noon for an hour, by this clock.
-    fn entry(clock: &Clock) -> Entry {
+    fn entry(clock: &Clock) -> CacheEntry {
         let keys = Keys {
             access_key_id: "ASIA".into(),
             secret_access_key: Secret::new("secret".into()),
@@ -392,7 +401,7 @@ mod tests {
         };
         let ends_at = clock.now() + time::Duration::HOUR;
         let made = Credentials::new(keys, clock.moment(), ends_at, None).unwrap();
-        Entry::made(&made, &SourceStamp::default(), clock)
+        CacheEntry::made(&made, &SourceStamp::default(), clock)
     }
 
     /// By its own clock, and after its own boot, the other host takes for dead what lives.
@@ -419,7 +428,7 @@ mod tests {
             let clock = Clock::manual(NOON + time::Duration::hours(hours));
             clock.reboot();
             other.sweep(&clock);
-            [0, 1, 2, 3].map(|place| all[place].exists())
+            [0, 1, 2, 3].map(|socket| all[socket].exists())
         };
 
         for hours in [-3, 0, 3, 23] {
@@ -434,7 +443,7 @@ mod tests {
         let path = folder.path().join("entry.lock");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
 
-        assert!(matches!(lock(&path), Attempt::Impossible));
+        assert!(matches!(lock(&path), LockAttempt::Impossible));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Credentials without a daemon: from the cache, or from a CreateSession that parallel processes share.
+//! Credentials without a daemon: from the cache, or from a call to AWS that parallel processes share.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use tracing::warn;
 
 use super::Caching;
 use super::cache::Cache;
-use super::entry::Entry;
+use super::cache_entry::CacheEntry;
 use crate::assembly;
 use crate::assembly::Seams;
 use anchord_config as config;
 use anchord_config::Environment;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
 use anchord_core::clock::Moment;
@@ -29,23 +29,23 @@ use anchord_identity::SourceStamp;
 use anchord_session as session;
 use anchord_session::Freshness;
 
-/// How long a call may take with nothing alive in the cache: a little less than the whole process may.
+/// Time limit of a call without valid credentials in the cache: a little less than the limit of the whole process.
 const PATIENCE: Duration = Duration::from_secs(9);
-/// How long a renewal may take while the cache holds something that is still alive.
+/// Time limit of a renewal while the cache has valid credentials.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
-/// As far as a clock may be set back before what is cached is doubted; the reserve that a renewal leaves is longer.
+/// If a clock is set back by less than this, cached credentials are still trusted. A renewal's reserve is longer.
 const SMALL_STEP: time::Duration = time::Duration::minutes(5);
 
-/// Credentials of `session`, made with at most one call to AWS among all processes that ask at once. What is cached
-/// and alive is used whenever no renewal is to be had: refused, hanging, or another process's business. `None` when a
-/// passphrase has to be typed in first, for which nobody waits who holds something alive.
+/// Obtains credentials of `session`. Processes that ask at the same time make at most one call to AWS together. If a
+/// renewal fails, hangs, or another process does not finish it, valid credentials of the cache are used. `None` if a
+/// person must first type the passphrase and the cache has no valid credentials.
 ///
-/// Another certificate than the cached credentials were made with is a reason to renew them, and none to drop them: they
-/// are of the same role, and one that AWS refuses, or a file that is half written, must not cost what works. So they
-/// go on until the new certificate gives some, or they end, as in the daemon.
+/// If the certificate has changed, cached credentials are renewed but not dropped: they are of the same role, and AWS
+/// may refuse the new certificate, or its file may be half written. They are used until the new certificate has given
+/// credentials or they expire, as in the daemon.
 pub(super) async fn obtain(
     settings: &Settings,
-    session: &Session,
+    session: &SessionSettings,
     caching: Caching,
     seams: &Seams,
     environment: &Environment,
@@ -66,18 +66,22 @@ pub(super) async fn obtain(
         return renewed(settings, session, seams, cache.as_ref(), PATIENCE).await.map(Some);
     };
     let renewal = renewed(settings, session, seams, cache.as_ref(), RENEWAL_PATIENCE);
-    // The lock's holder may take longer than this process would.
+    // The process that holds the lock may take longer than this one would.
     match tokio::time::timeout(RENEWAL_PATIENCE + Duration::from_secs(1), renewal).await {
         Ok(Ok(credentials)) => Ok(Some(credentials)),
         Ok(Err(_)) | Err(_) => Ok(Some(alive)),
     }
 }
 
-/// Credentials other than `than`, which a keeper holds and is to replace: from `issuer`, at no more than one call to
-/// AWS among all processes that renew at once. What another process has made is taken where it is not due itself;
-/// what is, is given only to a keeper that has nothing yet. The keeper's own limit ends it.
+/// Obtains new credentials for a keeper that has `than`, from `issuer`. Processes that renew at the same time make at
+/// most one call to AWS together. Credentials that another process has obtained are used unless their renewal is due.
+/// If it is due, only a keeper without credentials gets them. There is no time limit here, because the keeper has its
+/// own.
+///
+/// # Errors
+/// The issuer's error, or one that the cache shares.
 pub(super) async fn renew(
-    session: &Session,
+    session: &SessionSettings,
     (settings, environment, caching): (&Settings, &Environment, Caching),
     clock: &Clock,
     issuer: &dyn Issuer,
@@ -90,7 +94,7 @@ pub(super) async fn renew(
     let held = cache.read();
     let seen = stamp(session).await;
     let now = clock.moment();
-    // A keeper comes earlier than the cache's rule has it by what its jitter is, and must not get its own back.
+    // A keeper renews earlier than the cache's rule, because of its jitter. It must not get its own credentials back.
     let is_newer = |made: &Credentials| than.is_none_or(|than| made.expires_at() > than.expires_at());
     if let Some(credentials) = fresh(&held, clock).filter(|made| held.is_of(&seen) && is_newer(made)) {
         return Ok(credentials);
@@ -100,16 +104,16 @@ pub(super) async fn renew(
         Some(failure) => failure,
         None => match issuer.issue().await {
             Ok(credentials) => {
-                // The keeper judges what is dead by this host's clock, and says what is wrong with that.
+                // The set has expired by this host's clock. The keeper checks that itself and reports it.
                 if !is_usable(&credentials, clock.moment()) {
                     return Ok(credentials);
                 }
                 let kept = keep(&cache, held, &credentials, &seen, clock);
-                // A keeper that holds something decides itself which of two sets lives longer.
+                // A keeper with credentials decides itself which of two sets ends later.
                 return Ok(if than.is_none() { kept } else { credentials });
             }
             Err(failure) => {
-                if is_everybodys(&failure, session) {
+                if is_shared(&failure, session) {
                     cache.write(&held.failed(&failure, &seen, clock.now()));
                 }
                 failure
@@ -120,60 +124,61 @@ pub(super) async fn renew(
     let (class, reason, error) = (failure.class(), failure.reason(), failure.message());
     warn!(
         event = event::CREDENTIALS_RENEWAL_FAILED,
-        session = session.name, %class, %reason, error, hint = failure.hint(), "Going on with credentials that are due"
+        session = session.name, %class, %reason, error, hint = failure.hint(), "Renewal failed; using the cached credentials until they expire"
     );
     Ok(alive)
 }
 
-/// Where the session's credentials are kept, if they are.
+/// The session's cache; `None` if it has none.
 ///
 /// # Errors
-/// When the session's agent refuses this process: what is kept is not used then, and AWS would not be asked either.
+/// If the session's SPIFFE agent refuses this process. Then neither the cache nor AWS may be used.
 async fn cache(
     settings: &Settings,
-    session: &Session,
+    session: &SessionSettings,
     caching: Caching,
     environment: &Environment,
 ) -> Result<Option<Cache>, Failure> {
-    // A user's own keys are never written: they do not end, and are read as fast as the cache.
+    // A user's own keys are never cached: they do not expire, and reading them is as fast.
     match caching == Caching::On && session.has_session_token() {
         true => Ok(Cache::of(settings, session, environment, identity(session).await?)),
         false => Ok(None),
     }
 }
 
-/// What the session's identity is now, where its settings and files do not tell: its access keys, or an agent's SVID. An
-/// agent may give another workload's SVID for the same settings, and that is another identity. It is a call on this host, of
-/// milliseconds.
-async fn identity(session: &Session) -> Result<Option<String>, Failure> {
+/// The session's current identity, if its settings and files do not decide it: a digest of its access keys, or the
+/// SPIFFE ID of an agent's SVID. With the same settings an agent may give processes different SVIDs, which are
+/// different identities. Asking the agent is a local call of some milliseconds.
+async fn identity(session: &SessionSettings) -> Result<Option<String>, Failure> {
     match &session.source {
-        config::Source::AccessKeys(source) => {
+        config::CredentialSource::AccessKeys(source) => {
             let Ok(keys) = source.keys.load().await else { return Ok(None) };
             let text = Secret::new(format!("{}:{}", keys.access_key_id, keys.secret_access_key.expose()));
             Ok(Some(sha256_hex(text.expose().as_bytes())))
         }
-        config::Source::RolesAnywhere(source) => Ok(source.identity.agents_id().await?),
+        config::CredentialSource::RolesAnywhere(source) => Ok(source.identity.agents_id().await?),
     }
 }
 
-/// What the identity's files tell at once; nothing where a session has none.
-async fn stamp(session: &Session) -> SourceStamp {
+/// A quick look at the identity's files, without loading them; empty if the session has no certificate.
+async fn stamp(session: &SessionSettings) -> SourceStamp {
     match session.identity() {
         Some(identity) => identity.stamp().await,
         None => SourceStamp::default(),
     }
 }
 
-/// Whether a passphrase is to be typed in before the key can be used.
-fn waits_for_passphrase(session: &Session) -> bool {
+/// Whether a person must type the passphrase before the key can be used.
+fn waits_for_passphrase(session: &SessionSettings) -> bool {
     let passphrase = session.identity().and_then(|identity| identity.passphrase.as_ref());
     matches!(passphrase, Some(Passphrase::Prompted(answer)) if answer.get().is_none())
 }
 
-/// Fresh credentials, made here or by whoever held the lock before; remembers a failure for those behind.
+/// Obtains fresh credentials here, or gets them from the process that held the lock before. Caches a failure for
+/// processes that wait.
 async fn renewed(
     settings: &Settings,
-    session: &Session,
+    session: &SessionSettings,
     seams: &Seams,
     cache: Option<&Cache>,
     patience: Duration,
@@ -181,8 +186,9 @@ async fn renewed(
     let Some(cache) = cache else { return issued(settings, session, seams, patience).await };
     let _lock = cache.lock().await?;
     let held = cache.read();
-    // Before anything is loaded: files that are replaced meanwhile cost a call more, and are never taken for those that
-    // were used. And behind the lock: whoever held it may have seen newer ones.
+    // Look at the files before loading them: if they are replaced in between, there is one more call, but the new files
+    // never count as those that were used. Look after locking, because the lock's last holder may have seen newer
+    // files.
     let seen = stamp(session).await;
     let (clock, now) = (&seams.clock, seams.clock.moment());
     if let Some(credentials) = fresh(&held, clock).filter(|_| held.is_of(&seen)) {
@@ -198,7 +204,7 @@ async fn renewed(
             Ok(kept)
         }
         Err(failure) => {
-            if is_everybodys(&failure, session) {
+            if is_shared(&failure, session) {
                 cache.write(&held.failed(&failure, &seen, clock.now()));
             }
             Err(failure)
@@ -206,23 +212,34 @@ async fn renewed(
     }
 }
 
-/// Keeps `fresh`, or what is held where that lives longer, and gives what is kept.
-fn keep(cache: &Cache, held: Entry, fresh: &Credentials, seen: &SourceStamp, clock: &Clock) -> Credentials {
+/// Caches `fresh`, or keeps the cached set if it ends later. Returns the cached set.
+fn keep(
+    cache: &Cache,
+    held: CacheEntry,
+    fresh: &Credentials,
+    seen: &SourceStamp,
+    clock: &Clock,
+) -> Credentials {
     match longer_lived(&held, fresh, seen, clock) {
         Some(kept) => {
             cache.write(&held.granted(fresh.remaining(clock.moment())));
             kept
         }
         None => {
-            cache.write(&Entry::made(fresh, seen, clock));
+            cache.write(&CacheEntry::made(fresh, seen, clock));
             fresh.clone()
         }
     }
 }
 
-/// What is held, if it is of the same certificate as `fresh` and lives longer by AWS's clock and by this host's. Where the
-/// two clocks differ the new set is kept, for it was dated last.
-fn longer_lived(held: &Entry, fresh: &Credentials, seen: &SourceStamp, clock: &Clock) -> Option<Credentials> {
+/// The cached set, if it is of the same certificate as `fresh` and ends later by AWS's clock and by this host's. If the
+/// two clocks disagree, the new set is used, because its dates are newer.
+fn longer_lived(
+    held: &CacheEntry,
+    fresh: &Credentials,
+    seen: &SourceStamp,
+    clock: &Clock,
+) -> Option<Credentials> {
     let (alive, now) = (usable(held, clock)?, clock.moment());
     let is_replaced = fresh.outlive(&alive)
         || fresh.remaining(now) >= alive.remaining(now)
@@ -232,29 +249,30 @@ fn longer_lived(held: &Entry, fresh: &Credentials, seen: &SourceStamp, clock: &C
     (!is_replaced).then_some(alive)
 }
 
-/// Whether those behind would fail alike, and had better not try.
+/// Whether other processes would fail in the same way, so that the failure is cached.
 ///
-/// A mistake in files costs nothing to find again, and the next process may have another passphrase, in a variable or
-/// typed in; neither is in the cache in any form, for what is short could be found out from its digest. Tokens and TPMs
-/// count mistakes and lock themselves: there one try must do for all, unless each was typed in by a person.
-fn is_everybodys(failure: &Failure, session: &Session) -> bool {
+/// A local mistake is usually not cached: finding it again is cheap, and the next process may have another passphrase,
+/// from a variable or a prompt. The cache contains no passphrase and no digest of one, because guessing would reveal a
+/// short one. Tokens and TPMs count wrong passphrases and lock themselves, so there one failure is shared, unless a
+/// person typed it.
+fn is_shared(failure: &Failure, session: &SessionSettings) -> bool {
     let is_mistake_here = failure.is_local() && failure.class() == Class::Misconfigured;
-    let one_try_must_do = |identity: &identity::Source| {
+    let one_attempt_for_all = |identity: &identity::Source| {
         !matches!(identity.passphrase, Some(Passphrase::Prompted(_))) && identity.counts_mistakes()
     };
-    !is_mistake_here || session.identity().is_some_and(one_try_must_do)
+    !is_mistake_here || session.identity().is_some_and(one_attempt_for_all)
 }
 
 async fn issued(
     settings: &Settings,
-    session: &Session,
+    session: &SessionSettings,
     seams: &Seams,
     patience: Duration,
 ) -> Result<Credentials, Failure> {
     let transport = assembly::transport(settings, seams)?;
     let issuer = assembly::issuer(session, assembly::identity(session), transport, &seams.clock, None);
     let credentials = tokio::time::timeout(patience, issuer.issue()).await.map_err(|_| {
-        let hint = Some("check whether AWS can be reached from here".into());
+        let hint = Some("check whether this host can reach AWS".into());
         Failure::of(Reason::NoAnswer, format!("no credentials within {} s", patience.as_secs()), hint)
     })??;
     if is_usable(&credentials, seams.clock.moment()) {
@@ -264,21 +282,21 @@ async fn issued(
     Err(Failure::of(Reason::ClockOff, "AWS's credentials have ended by this host's clock", hint))
 }
 
-/// Not yet due for renewal, by the daemon's own rules, and shown as clients have to see them now.
-fn fresh(held: &Entry, clock: &Clock) -> Option<Credentials> {
+/// The cached credentials, if their renewal is not due by the rules of the daemon.
+fn fresh(held: &CacheEntry, clock: &Clock) -> Option<Credentials> {
     let (credentials, now) = (usable(held, clock)?, clock.moment());
     let due = session::left_when_due(credentials.life(), Freshness::Full.reserve());
-    // A renewal before that would bring nothing that lives longer.
+    // An earlier renewal would give no set that ends later.
     let due = held.left_when_outlived().map_or(due, |outlived| outlived.min(due));
     (credentials.remaining(now) > due && !is_from_the_future(&credentials, now)).then_some(credentials)
 }
 
-/// What was obtained in the future tells that the clock was set back: a renewal is worth a try.
+/// Whether the credentials were obtained in the future, so the clock was set back. Then a renewal is worth an attempt.
 fn is_from_the_future(credentials: &Credentials, now: Moment) -> bool {
     credentials.are_obtained_after(now + SMALL_STEP)
 }
 
-fn usable(entry: &Entry, clock: &Clock) -> Option<Credentials> {
+fn usable(entry: &CacheEntry, clock: &Clock) -> Option<Credentials> {
     let now = clock.moment();
     let credentials = entry.credentials(clock)?.as_of(now);
     is_usable(&credentials, now).then_some(credentials)

@@ -1,13 +1,13 @@
-//! What a running daemon gives for the session that the settings mean, and why it gives nothing.
+//! Obtains credentials from a running daemon, or the reason why no daemon was used.
 
 use std::time::Duration;
 
-use super::Way;
+use super::ObtainMode;
 use crate::client;
-use crate::client::Asked;
+use crate::client::DaemonAnswer;
 use crate::client::Question;
 use crate::client::running;
-use crate::client::running::Running;
+use crate::client::running::RunningDaemon;
 use anchord_config::Partial;
 use anchord_config::Settings;
 use anchord_core::clock::Clock;
@@ -15,60 +15,69 @@ use anchord_core::credentials::Credentials;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
-/// The daemon itself waits 8 s for a first attempt.
+/// Longer than the 8 s that the daemon waits for its first attempt.
 const DAEMON_PATIENCE: Duration = Duration::from_secs(9);
 
-/// What a daemon has for the session that the settings mean.
-pub(super) enum FromDaemon {
+/// The outcome of asking a daemon for the selected session.
+pub(super) enum DaemonOutcome {
     Credentials(Box<Credentials>),
-    /// Nothing, and why.
-    Nothing(Unused),
+    /// No daemon was used, and why.
+    Unused(Unused),
 }
 
-/// Why a daemon gave nothing for a session that the settings define.
+/// Why no daemon was used for a session that the settings define.
 pub(super) enum Unused {
-    /// There is no daemon.
+    /// No daemon runs.
     Absent,
-    /// Its session is another, or it has none of that name.
+    /// The daemon has no session of this name, or one with other settings.
     Other(Failure),
     /// This user may not use it.
     Forbidden(Failure),
 }
 
-/// Asks a daemon, unless AWS alone may be asked. What the settings themselves say of the session goes with the request: a daemon with other settings
-/// refuses, and the credentials are got here.
-pub(super) async fn from_daemon(settings: &Settings, way: Way, clock: &Clock) -> Result<FromDaemon, Failure> {
-    if matches!(way, Way::Direct(_)) {
-        return Ok(FromDaemon::Nothing(Unused::Absent));
+/// Asks a daemon, unless `mode` is [`ObtainMode::Direct`]. The request contains the options that the caller itself
+/// gives. A daemon with other settings refuses, and the caller then asks AWS.
+///
+/// # Errors
+/// The daemon's refusal, or that no daemon runs and the settings define no session.
+pub(super) async fn from_daemon(
+    settings: &Settings,
+    mode: ObtainMode,
+    clock: &Clock,
+) -> Result<DaemonOutcome, Failure> {
+    if matches!(mode, ObtainMode::Direct(_)) {
+        return Ok(DaemonOutcome::Unused(Unused::Absent));
     }
     let name = match settings.picked.as_ref().or(settings.the_session().map(|session| &session.name)) {
         Some(name) => name.clone(),
         None => the_daemons_only(settings).await?,
     };
-    let places = client::places(settings);
-    match client::ask_for(&name, Question::Credentials, (settings, &places), DAEMON_PATIENCE).await {
-        Asked::Answered(body) => {
-            Ok(FromDaemon::Credentials(Box::new(client::credentials(&body, clock.moment())?)))
+    let sockets = client::sockets(settings);
+    match client::ask_for(&name, Question::Credentials, (settings, &sockets), DAEMON_PATIENCE).await {
+        DaemonAnswer::Answered(body) => {
+            Ok(DaemonOutcome::Credentials(Box::new(client::credentials(&body, clock.moment())?)))
         }
-        Asked::Unknown(why) | Asked::Differs(why)
+        DaemonAnswer::Unknown(why) | DaemonAnswer::Differs(why)
             if settings.the_session().is_some() && !settings.stated().is_empty() =>
         {
-            Ok(FromDaemon::Nothing(Unused::Other(why)))
+            Ok(DaemonOutcome::Unused(Unused::Other(why)))
         }
-        Asked::Forbidden(why) if settings.the_session().is_some() => {
-            Ok(FromDaemon::Nothing(Unused::Forbidden(why)))
+        DaemonAnswer::Forbidden(why) if settings.the_session().is_some() => {
+            Ok(DaemonOutcome::Unused(Unused::Forbidden(why)))
         }
-        Asked::Refused(failure)
-        | Asked::Unknown(failure)
-        | Asked::Differs(failure)
-        | Asked::Forbidden(failure) => Err(failure),
-        Asked::NoDaemon if settings.the_session().is_none() => Err(no_daemon_and_no_session(settings, &name)),
-        Asked::NoDaemon => Ok(FromDaemon::Nothing(Unused::Absent)),
+        DaemonAnswer::Refused(failure)
+        | DaemonAnswer::Unknown(failure)
+        | DaemonAnswer::Differs(failure)
+        | DaemonAnswer::Forbidden(failure) => Err(failure),
+        DaemonAnswer::NoDaemon if settings.the_session().is_none() => {
+            Err(no_daemon_and_no_session(settings, &name))
+        }
+        DaemonAnswer::NoDaemon => Ok(DaemonOutcome::Unused(Unused::Absent)),
     }
 }
 
-/// A failure of a call made here, and why the daemon that runs was not used. A user whom the daemon keeps out, and who cannot
-/// read the host's key either, needs the daemon and not the key.
+/// Adds to the failure of a direct call why no daemon was used. If this user may use neither the daemon nor the host's
+/// key, the hint is about the daemon, because access to the daemon is enough.
 pub(super) fn with_reason(failure: &Failure, why: &Unused) -> Failure {
     match why {
         Unused::Absent => failure.clone(),
@@ -84,34 +93,36 @@ pub(super) fn with_reason(failure: &Failure, why: &Unused) -> Failure {
     }
 }
 
-/// The credentials of a daemon's session that is known by its name alone; `None` where no daemon has it.
+/// Obtains credentials of a daemon's session by its name alone; `None` if no daemon has it.
 ///
 /// # Errors
 /// The daemon's refusal.
 pub async fn from_daemon_alone(settings: &Settings, clock: &Clock) -> Result<Option<Credentials>, Failure> {
     let Some(session) = &settings.picked else { return Ok(None) };
-    let places = client::places(settings);
-    match client::ask_for(session, Question::Credentials, (settings, &places), DAEMON_PATIENCE).await {
-        Asked::Answered(body) => client::credentials(&body, clock.moment()).map(Some),
-        Asked::Refused(failure) | Asked::Differs(failure) | Asked::Forbidden(failure) => Err(failure),
-        Asked::Unknown(_) | Asked::NoDaemon => Ok(None),
+    let sockets = client::sockets(settings);
+    match client::ask_for(session, Question::Credentials, (settings, &sockets), DAEMON_PATIENCE).await {
+        DaemonAnswer::Answered(body) => client::credentials(&body, clock.moment()).map(Some),
+        DaemonAnswer::Refused(failure)
+        | DaemonAnswer::Differs(failure)
+        | DaemonAnswer::Forbidden(failure) => Err(failure),
+        DaemonAnswer::Unknown(_) | DaemonAnswer::NoDaemon => Ok(None),
     }
 }
 
-/// The name of the session that a verb means that goes on until it is stopped; `None` where a daemon will know it that
-/// does not run yet.
+/// The name of the session for a verb that runs until it is stopped. `None` if only a daemon knows it that is expected
+/// to start later.
 ///
 /// # Errors
-/// Why no later attempt could give its credentials: neither the settings nor the daemon that runs have it, or there is
-/// no sign of a daemon.
+/// If later attempts would fail too: neither the settings nor the running daemon have the session, or no daemon is
+/// expected.
 pub async fn session_meant(settings: &Settings) -> Result<Option<String>, Failure> {
     if let Some(session) = settings.the_session() {
         return Ok(Some(session.name.clone()));
     }
-    // What a file that this user may not read defines is the daemon's to know.
-    let says_something =
+    // A settings file that this user may not read may define the session; only the daemon knows.
+    let may_be_the_daemons =
         settings.picked.is_some() || settings.partial.is_some() || settings.unread_file.is_some();
-    let is_awaited = says_something && client::is_awaited(settings);
+    let is_awaited = may_be_the_daemons && client::is_awaited(settings);
     let name = match &settings.picked {
         Some(name) => name.clone(),
         None => {
@@ -123,25 +134,28 @@ pub async fn session_meant(settings: &Settings) -> Result<Option<String>, Failur
             }
         }
     };
-    let places = client::places(settings);
-    match client::ask_for(&name, Question::Settings, (settings, &places), DAEMON_PATIENCE).await {
-        Asked::Unknown(failure) | Asked::Differs(failure) => Err(failure),
-        Asked::NoDaemon if !is_awaited => Err(no_daemon_and_no_session(settings, &name)),
-        Asked::NoDaemon | Asked::Answered(_) | Asked::Refused(_) | Asked::Forbidden(_) => Ok(Some(name)),
+    let sockets = client::sockets(settings);
+    match client::ask_for(&name, Question::Settings, (settings, &sockets), DAEMON_PATIENCE).await {
+        DaemonAnswer::Unknown(failure) | DaemonAnswer::Differs(failure) => Err(failure),
+        DaemonAnswer::NoDaemon if !is_awaited => Err(no_daemon_and_no_session(settings, &name)),
+        DaemonAnswer::NoDaemon
+        | DaemonAnswer::Answered(_)
+        | DaemonAnswer::Refused(_)
+        | DaemonAnswer::Forbidden(_) => Ok(Some(name)),
     }
 }
 
-/// The daemon's only session, for a user without any of their own.
+/// The daemon's only session, for a user without own sessions.
 async fn the_daemons_only(settings: &Settings) -> Result<String, Failure> {
     only(settings, the_daemon_for_all(settings).await?.as_ref())
 }
 
-/// The daemon that has the sessions of a user without any of their own.
-async fn the_daemon_for_all(settings: &Settings) -> Result<Option<Running>, Failure> {
+/// A running daemon, for a user without own sessions.
+async fn the_daemon_for_all(settings: &Settings) -> Result<Option<RunningDaemon>, Failure> {
     if settings.sessions.is_empty() { running::find(settings, None).await } else { Ok(None) }
 }
 
-fn only(settings: &Settings, running: Option<&Running>) -> Result<String, Failure> {
+fn only(settings: &Settings, running: Option<&RunningDaemon>) -> Result<String, Failure> {
     let names: Vec<&str> = match running {
         Some(running) => running.status.sessions.iter().map(|held| held.name.as_str()).collect(),
         None => settings.sessions.iter().map(|session| session.name.as_str()).collect(),
@@ -153,13 +167,13 @@ fn only(settings: &Settings, running: Option<&Running>) -> Result<String, Failur
         }
         [] => (
             "no session is defined here, and no daemon runs",
-            "start the daemon and name its session with --session, or define one in a settings file or by \
+            "start the daemon and select its session with --session, or define one in a settings file or with \
              --certificate, --private-key, --trust-anchor-arn, --profile-arn, --role-arn"
                 .to_owned(),
         ),
         names => {
-            let hint = format!("name one with --session: {}", names.join(", "));
-            ("there is not exactly one session to choose", hint)
+            let hint = format!("select one with --session: {}", names.join(", "));
+            ("no session is selected, and there is not exactly one", hint)
         }
     };
     Err(Failure::of(Reason::UnknownSession, message, Some(hint.into())))
@@ -176,7 +190,7 @@ pub(super) fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failu
         let hint = format!("start the daemon, or give {}, or their variables", flags.join(", "));
         return Failure::of(Reason::UnknownSession, message, Some(hint.into()));
     }
-    let hint = "start the daemon, name its socket with --socket-path, or define the session for this user";
+    let hint = "start the daemon, give its socket with --socket-path, or define the session for this user";
     let mut message = format!("no daemon runs and no configuration defines session `{name}`");
     if let Some(unread) = &settings.unread_file {
         message = format!("{message} (this user may not read `{}`)", unread.display());

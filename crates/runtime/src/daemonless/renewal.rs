@@ -1,4 +1,4 @@
-//! The issuer of a session that a process keeps beside a daemon: the daemon's credentials, or AWS's through the cache.
+//! The issuer for a process that keeps a session itself: it asks a daemon, or else AWS through the cache.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 
-use super::Way;
+use super::ObtainMode;
 use super::direct;
-use super::from_daemon::FromDaemon;
+use super::from_daemon::DaemonOutcome;
 use super::from_daemon::from_daemon;
 use super::from_daemon::no_daemon_and_no_session;
 use super::from_daemon::with_reason;
@@ -17,7 +17,7 @@ use crate::assembly;
 use crate::assembly::Seams;
 use crate::client;
 use anchord_config::Environment;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::credentials::Credentials;
 use anchord_core::entropy::Jitter;
@@ -26,26 +26,27 @@ use anchord_core::issuer::BoxFuture;
 use anchord_core::issuer::Issuer;
 use anchord_identity as identity;
 
-/// Asks the daemon, or else AWS through the cache that parallel processes share.
+/// Issues credentials from the daemon, or else from AWS through the cache that parallel processes share.
 pub struct Renewal {
     settings: Settings,
-    way: Way,
+    mode: ObtainMode,
     environment: Environment,
     seams: Seams,
-    /// One for all attempts, for it remembers: AWS's clock, the certificate that AWS took last, an endpoint that fails.
+    /// The issuer of direct calls. All attempts share it, because it learns AWS's clock, the last accepted certificate,
+    /// and which endpoint fails.
     own: OnceLock<Arc<dyn Issuer>>,
     identity: Option<Arc<identity::Current>>,
-    /// Whether the last renewal asked AWS, and no daemon.
+    /// Whether the last renewal asked AWS and not a daemon.
     asks_aws: watch::Sender<bool>,
     given: watch::Sender<Option<Credentials>>,
 }
 
 impl Renewal {
-    /// Renews the session that `settings` mean.
-    pub fn new(settings: &Settings, way: Way, environment: &Environment, seams: &Seams) -> Self {
+    /// Renews the session that `settings` select.
+    pub fn new(settings: &Settings, mode: ObtainMode, environment: &Environment, seams: &Seams) -> Self {
         Self {
             settings: settings.clone(),
-            way,
+            mode,
             environment: environment.clone(),
             seams: seams.clone(),
             own: OnceLock::new(),
@@ -55,15 +56,15 @@ impl Renewal {
         }
     }
 
-    /// Spreads the calls to AWS. A daemon's credentials are asked for when they are due, for it renews them earlier by
-    /// a jitter of its own: whoever asks before that gets the same.
+    /// Spreads the calls to AWS. There is no jitter while a daemon answers: it renews earlier by its own jitter, and a
+    /// request before that would get the same credentials.
     pub fn jitter(&self) -> Jitter {
         let asks_aws = self.asks_aws.subscribe();
         self.seams.jitter.clone().while_true(move || *asks_aws.borrow())
     }
 
-    /// Notifies `changed` when there is another certificate than before, while AWS is asked. Where a daemon answers it may
-    /// be the only one that can read it, and has nothing newer to give yet.
+    /// While AWS is asked: notifies `changed` if the certificate changes. A daemon watches its certificate itself, and
+    /// may be the only process that can read it.
     pub async fn watch(&self, changed: Arc<Notify>) -> Infallible {
         let mut asks_aws = self.asks_aws.subscribe();
         let mut until = async |asks: bool| _ = asks_aws.wait_for(|now| *now == asks).await;
@@ -85,18 +86,18 @@ impl Renewal {
 
     async fn renew(&self) -> Result<Credentials, Failure> {
         let given = self.given.borrow().clone();
-        let daemons = from_daemon(&self.settings, self.way, &self.seams.clock).await;
-        self.asks_aws.send_replace(matches!(daemons, Ok(FromDaemon::Nothing(_))));
+        let daemons = from_daemon(&self.settings, self.mode, &self.seams.clock).await;
+        self.asks_aws.send_replace(matches!(daemons, Ok(DaemonOutcome::Unused(_))));
         let renewed = match (daemons, self.settings.the_session()) {
             (Err(failure), _) => client::renewed(Err(failure), given.as_ref(), self.seams.clock.moment())?,
-            (Ok(FromDaemon::Credentials(credentials)), _) => {
+            (Ok(DaemonOutcome::Credentials(credentials)), _) => {
                 client::renewed(Ok(*credentials), given.as_ref(), self.seams.clock.moment())?
             }
-            (Ok(FromDaemon::Nothing(unused)), Some(session)) => {
+            (Ok(DaemonOutcome::Unused(unused)), Some(session)) => {
                 let renewed = self.direct(session, given.as_ref()).await;
                 renewed.map_err(|failure| with_reason(&failure, &unused))?
             }
-            (Ok(FromDaemon::Nothing(_)), None) => {
+            (Ok(DaemonOutcome::Unused(_)), None) => {
                 let name = self.settings.picked.as_deref().unwrap_or_default();
                 return Err(no_daemon_and_no_session(&self.settings, name));
             }
@@ -105,7 +106,11 @@ impl Renewal {
         Ok(renewed)
     }
 
-    async fn direct(&self, session: &Session, given: Option<&Credentials>) -> Result<Credentials, Failure> {
+    async fn direct(
+        &self,
+        session: &SessionSettings,
+        given: Option<&Credentials>,
+    ) -> Result<Credentials, Failure> {
         let clock = &self.seams.clock;
         let issuer = match self.own.get() {
             Some(issuer) => issuer,
@@ -117,7 +122,7 @@ impl Renewal {
         };
         direct::renew(
             session,
-            (&self.settings, &self.environment, self.way.caching()),
+            (&self.settings, &self.environment, self.mode.caching()),
             clock,
             issuer.as_ref(),
             given,
@@ -256,7 +261,7 @@ mod tests {
         assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA2");
         assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA2", "one call for all processes");
         rig.clock.jump(time::Duration::minutes(31));
-        assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA3", "what is due is given to nobody");
+        assert_eq!(rig.renew(Some(&first)).await.unwrap(), "ASIA3", "credentials that are due are not used");
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
     }
 
@@ -275,7 +280,7 @@ mod tests {
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
     }
 
-    /// An administrator has shortened the sessions since.
+    /// An administrator has shortened the sessions in the meantime.
     #[tokio::test(start_paused = true)]
     async fn a_set_that_ends_earlier_does_not_replace_a_longer_one_that_lives() {
         let rig = Rig::new();
@@ -301,7 +306,7 @@ mod tests {
         assert_eq!(calls(), 3);
     }
 
-    /// A keeper decides itself what it holds, and does not get its own back.
+    /// A keeper decides itself which credentials to use, and does not get its own back.
     #[tokio::test(start_paused = true)]
     async fn a_keeper_gets_what_aws_gave_while_the_cache_keeps_what_lives_longer() {
         let rig = Rig::new();
@@ -320,7 +325,7 @@ mod tests {
         assert_eq!(rig.aws.calls.load(Ordering::SeqCst), 3);
     }
 
-    /// Their settings are the same and name the same paths, which are another certificate on each.
+    /// Their settings are the same and name the same paths, but each host has a different certificate there.
     #[tokio::test(start_paused = true)]
     async fn hosts_that_share_a_home_each_keep_their_own_and_get_none_of_anothers() {
         let (mut one, mut other) = (Rig::new(), Rig::new());
@@ -366,16 +371,16 @@ mod tests {
         (any::<bool>(), kind)
     }
 
-    /// Days of two hosts on one home. Each call's time since boot stands for the truth: the clocks may be set.
+    /// Plays days of two hosts with one home. The wall clocks may be set, so checks use the time since boot.
     async fn play(moves: Vec<(bool, Move)>) {
         let (mut one, mut other) = (Rig::new(), Rig::new());
         one.environment = one.environment.with_host("id one");
         (other.settings, other.environment) =
             (one.settings.clone(), one.environment.clone().with_host("id other"));
-        // What a set's key says is its number: these tell whose it is.
+        // The key id of a set contains its number. Numbers above a million are of the other host.
         other.aws.calls.store(1_000_000, Ordering::SeqCst);
         let mut ends = std::collections::BTreeMap::new();
-        // When a set is due that nothing has happened to.
+        // When each host's set is due, unless something happens to it.
         let mut due = [time::Duration::ZERO; 2];
         for (is_other, step) in moves {
             let rig = if is_other { &other } else { &one };
@@ -458,7 +463,8 @@ mod tests {
         assert_eq!(rig.renew(None).await.unwrap(), "ASIA1");
     }
 
-    /// By a clock that was set back what is dead looks alive; nobody can tell, so AWS is asked.
+    /// After a clock was set back, expired credentials look valid. They cannot be told from valid ones, so AWS is
+    /// asked.
     #[tokio::test(start_paused = true)]
     async fn credentials_from_the_future_are_renewed_and_go_on_where_none_are_to_be_had() {
         let rig = Rig::new();
@@ -509,7 +515,8 @@ mod tests {
     fn a_daemon_is_asked_without_a_jitter_of_our_own() {
         let rig = Rig::new();
         let seams = Seams { jitter: Jitter::fixed(0.5), ..Seams::real() };
-        let renewal = Renewal::new(&rig.settings, Way::DaemonFirst(Caching::On), &rig.environment, &seams);
+        let renewal =
+            Renewal::new(&rig.settings, ObtainMode::DaemonFirst(Caching::On), &rig.environment, &seams);
         let jitter = renewal.jitter();
 
         renewal.asks_aws.send_replace(true);

@@ -1,20 +1,20 @@
-//! Flags that cannot be given together, each pair told in a line of its own.
+//! Flags that cannot be given together. Each pair has a message of its own.
 
 use super::Name;
 use super::words::Words;
 use anchord_core::notice::Notice;
 
-/// Two flags, and what to do about it.
+/// Two flags, and the hint for the user.
 pub(super) struct Pair(pub(super) &'static str, pub(super) &'static str, &'static str);
 
-const ONE_PLACE: &str = "a selector looks for a certificate where none is named; leave one of them out";
-const SELECTED_KEY: &str =
-    "the selected certificate's key is where the certificate is; leave one of them out";
-const TOKENS_ALONE: &str = "a PIN is a token's, this is another kind of key; leave one of them out";
-const ONE_SECRET: &str = "one key has one secret; leave one of them out";
-const ONE_NAME: &str = "they are two names of one thing; leave one of them out";
+const ONE_PLACE: &str = "a selector finds the certificate itself; leave one of them out";
+const SELECTED_KEY: &str = "the selected certificate's token also has its key; leave one of them out";
+const TOKENS_ALONE: &str = "one is for keys in tokens, the other for keys in TPMs; leave one of them out";
+const NO_PASSWORD: &str = "one says that the key has no password, the other gives it; leave one of them out";
+const ONE_SECRET: &str = "a key has one passphrase; leave one of them out";
+const ONE_NAME: &str = "both set the same option; leave one of them out";
 
-/// Those that AWS's tool refuses, then those of its flags and anchord's own.
+/// The pairs that AWS's tool refuses, then the pairs of its flags and anchord's own.
 pub(super) const PAIRS: &[Pair] = &[
     Pair("certificate", "cert-selector", ONE_PLACE),
     Pair("private-key", "cert-selector", SELECTED_KEY),
@@ -22,30 +22,30 @@ pub(super) const PAIRS: &[Pair] = &[
     Pair(
         "intermediates",
         "cert-selector",
-        "intermediates come from where the certificate is; leave one of them out",
+        "the intermediates also come from the selected certificate's token; leave one of them out",
     ),
     Pair(
         "intermediates",
         "use-latest-expiring-certificate",
-        "a chain fits one certificate; leave one of them out",
+        "intermediates belong to one certificate, which this flag may change; leave one of them out",
     ),
-    Pair("reuse-pin", "cert-selector", "the PIN is always used again; leave out --reuse-pin"),
+    Pair("reuse-pin", "cert-selector", "anchord always reuses the PIN; leave out --reuse-pin"),
     Pair(
         "reuse-pin",
         "use-latest-expiring-certificate",
-        "the PIN is always used again; leave out --reuse-pin",
+        "anchord always reuses the PIN; leave out --reuse-pin",
     ),
     Pair("tpm-key-password", "cert-selector", TOKENS_ALONE),
     Pair("tpm-key-password", "reuse-pin", TOKENS_ALONE),
     Pair("no-tpm-key-password", "cert-selector", TOKENS_ALONE),
     Pair("no-tpm-key-password", "reuse-pin", TOKENS_ALONE),
-    Pair("no-tpm-key-password", "tpm-key-password", "the key has a password or it has none"),
+    Pair("no-tpm-key-password", "tpm-key-password", NO_PASSWORD),
     Pair("pkcs8-password", "tpm-key-password", ONE_SECRET),
-    Pair("once", "retry-errors", "--once ends after the first try"),
+    Pair("once", "retry-errors", "--once tries only once; leave one of them out"),
     Pair("pkcs8-password", "passphrase", ONE_SECRET),
     Pair("tpm-key-password", "passphrase", ONE_SECRET),
-    Pair("no-tpm-key-password", "passphrase", "the key has a password or it has none"),
-    Pair("no-verify-ssl", "ca-file", "what is not verified needs no authority; leave out --no-verify-ssl"),
+    Pair("no-tpm-key-password", "passphrase", NO_PASSWORD),
+    Pair("no-verify-ssl", "ca-file", "a CA bundle is used only for verification; leave out --no-verify-ssl"),
     Pair("session-duration", "duration", ONE_NAME),
     Pair("pkcs11-lib", "pkcs11-module", ONE_NAME),
     Pair("debug", "log-level", "--debug is --log-level debug; leave one of them out"),
@@ -54,10 +54,10 @@ pub(super) const PAIRS: &[Pair] = &[
     Pair("cert-selector", "certificate-serial", ONE_NAME),
 ];
 
-/// Those that collide where the first has the meaning of AWS's tool.
+/// Pairs that collide only under the name `aws_signing_helper`, where the first has the meaning of AWS's tool.
 const OF_HELPER: &[Pair] = &[Pair("region", "roles-anywhere-region", ONE_NAME)];
 
-/// Each pair that was given together.
+/// A notice for each pair of which both flags are given.
 pub(super) fn of(words: &Words<'_>, name: Name) -> Vec<Notice> {
     let more = if name == Name::Helper { OF_HELPER } else { &[] };
     let both = |pair: &&Pair| words.has(pair.0) && words.has(pair.1);

@@ -1,25 +1,26 @@
-//! Whether flags about a key are about a key of its kind.
+//! Checks that the flags about a key fit the kind of key.
 
 use super::words::Words;
 use anchord_core::notice::Notice;
 use anchord_identity::Guard;
 use anchord_identity::Source;
 
-/// What a command line says of its key.
+/// The flags about the key on a command line.
 #[derive(Clone)]
 pub(super) struct Fit {
-    /// The flag that names the key's place, dashes included.
+    /// The flag that names the key's location, with its dashes.
     place: String,
-    /// Those of [`SECRETS`] that were given.
+    /// The given flags of [`SECRETS`].
     secrets: Vec<&'static str>,
-    /// Those of [`SWITCHES`].
+    /// The given flags of [`SWITCHES`].
     switches: Vec<&'static str>,
     has_passphrase: bool,
 }
 
-/// Each with what guards its keys. A secret of another kind is refused: a token or a TPM counts what it is not.
+/// Flags with a secret, and the kind of keys that each is for. One for another kind is refused, because a token or a TPM
+/// counts wrong secrets and locks itself.
 const SECRETS: [(&str, Guard); 2] = [("tpm-key-password", Guard::Tpm), ("pkcs8-password", Guard::Passphrase)];
-/// Flags that are harmless elsewhere.
+/// Flags that only cause a warning with another kind of key.
 const SWITCHES: [(&str, Guard); 3] =
     [("no-tpm-key-password", Guard::Tpm), ("tpm", Guard::Tpm), ("reuse-pin", Guard::Token)];
 
@@ -37,7 +38,7 @@ impl Fit {
         }
     }
 
-    /// The flags that change nothing, or the mistakes, for the key of `source`.
+    /// Compares the flags with the key of `source`: warnings about flags without effect, or the mistakes.
     pub(super) fn judge(&self, source: &Source) -> Result<Vec<Notice>, Vec<Notice>> {
         if self.has_passphrase && source.has_pin() {
             let what = format!("--passphrase and the PIN in {} cannot be given together", self.place);
@@ -64,7 +65,7 @@ impl Fit {
     }
 }
 
-/// The flags that are about keys with another guard.
+/// The given flags that are for keys with another guard.
 fn strangers<'a>(
     given: &'a [&'static str],
     about: &'a [(&'static str, Guard)],
@@ -85,9 +86,9 @@ fn described(guard: Guard) -> &'static str {
 
 fn instead(guard: Guard) -> &'static str {
     match guard {
-        Guard::Token => "name the file of a PIN with --passphrase file:PATH",
-        Guard::Tpm => "give the password of a TPM's key with --tpm-key-password",
-        Guard::Passphrase => "give a file's password with --pkcs8-password",
+        Guard::Token => "give the file with the PIN as --passphrase file:PATH",
+        Guard::Tpm => "give the password of a key in a TPM with --tpm-key-password",
+        Guard::Passphrase => "give the password of a file with --pkcs8-password",
         Guard::Agent | Guard::Nothing => "leave it out",
     }
 }

@@ -1,6 +1,6 @@
-//! The flags of AWS's tool: which of its verbs have them, what becomes of them here, and why that differs where it does.
+//! The flags of AWS's tool: the verbs that have them, what they do in anchord, and the reason for each difference.
 //!
-//! The grammar and the table for people are both made from [`FLAGS`].
+//! [`FLAGS`] makes both the grammar and README's table.
 
 use clap::Arg;
 use clap::ArgAction;
@@ -12,7 +12,7 @@ pub(super) struct Flag {
     pub(super) verbs: &'static [&'static str],
     pub(super) takes: Takes,
     pub(super) meaning: Meaning,
-    /// What it is here, and the reason where that is not what it is there.
+    /// What it does in anchord and, if AWS's tool does something else, why.
     pub(super) here: &'static str,
 }
 
@@ -26,7 +26,7 @@ pub(super) enum Takes {
     OneOf(&'static [&'static str]),
 }
 
-/// How its meaning here compares with the one there.
+/// How its meaning in anchord compares with the one in AWS's tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Same,
@@ -47,21 +47,21 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: ALL,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "A PEM or PKCS#12 file or a `pkcs11:` URI; also `spiffe:`. Intermediates in a PEM file are sent too: there only its first certificate is read. PKCS#12 files may have a passphrase, which goes to `--passphrase`, and today's ciphers: there neither. `sign-string` signs only with a key that belongs to it, and needs none: there a file's key needs one, and any will do.",
+        here: "A PEM or PKCS#12 file, a `pkcs11:` URI or `spiffe:`. anchord also sends the intermediates in a PEM file; AWS's tool reads only the first certificate. PKCS#12 files may use modern ciphers and have a passphrase (`--passphrase`); AWS's tool supports neither. `sign-string` works without a certificate, and refuses one that does not match the key; AWS's tool requires one for a key in a file, and does not compare them.",
     },
     Flag {
         name: "private-key",
         verbs: KEYED,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "A PEM file, also of a TPM's key, a `pkcs11:` URI, or `handle:0x81000001`; also `tpm:0x81000001`. Kinds that Roles Anywhere refuses (RSA below 2048 bits, P-224) sign nothing here.",
+        here: "A PEM file (also with a TPM key), a `pkcs11:` URI, `handle:0x81000001` or `tpm:0x81000001`. anchord refuses keys that Roles Anywhere refuses (RSA below 2048 bits, P-224).",
     },
     Flag {
         name: "intermediates",
         verbs: VENDING,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "In any order; with a PKCS#12 file too. What is valid and leads from the leaf towards a root is sent, at most five: of a cross-signed issuer every path that fits. A file without certificates is refused, for it may still be being written: there it is as good as none.",
+        here: "Certificates in any order; also allowed with a PKCS#12 file. anchord sends the valid ones that lead from the leaf towards a root, at most five, and for a cross-signed issuer every path that fits. It refuses a file without certificates, because the file may still be being written; AWS's tool treats such a file as if it was not given.",
     },
     Flag {
         name: "role-arn",
@@ -75,7 +75,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: VENDING,
         takes: Takes::Text,
         meaning: Meaning::Same,
-        here: "Checked before anything is sent, against the trust anchor as well.",
+        here: "Checked before anything is sent, also against the trust anchor.",
     },
     Flag {
         name: "trust-anchor-arn",
@@ -96,159 +96,159 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: VENDING,
         takes: Takes::Text,
         meaning: Meaning::Same,
-        here: "Refused by AWS unless the profile accepts such names.",
+        here: "AWS refuses it unless the profile accepts role session names.",
     },
     Flag {
         name: "region",
         verbs: VENDING,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "There the Region that is called and signed for. Here too under the name `aws_signing_helper`, but another Region than the trust anchor's is refused at once, for AWS would answer that there is no such trust anchor. Under the name `anchord` it is the Region that clients use.",
+        here: "Under the name `aws_signing_helper`: the Region of Roles Anywhere, as in AWS's tool. A Region other than the trust anchor's is refused before the call, because AWS would answer that the trust anchor does not exist. Under the name `anchord`: the Region that clients use.",
     },
     Flag {
         name: "endpoint",
         verbs: VENDING,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "`https://` only: over plain HTTP anybody on the way could read the credentials.",
+        here: "`https://` only: with plain HTTP, anyone on the network path could read the credentials.",
     },
     Flag {
         name: "no-verify-ssl",
         verbs: VENDING,
         takes: Takes::Switch,
         meaning: Meaning::Same,
-        here: "With a warning: anybody on the way can then read the credentials, or hand out others. `credential-process` says so on a terminal only, for SDKs want stderr empty. `--ca-file` is the better way.",
+        here: "Prints a warning: anyone on the network path can then read or replace the credentials. `credential-process` prints it only on a terminal, because SDKs expect an empty stderr. Prefer `--ca-file`.",
     },
     Flag {
         name: "with-proxy",
         verbs: VENDING,
         takes: Takes::Switch,
         meaning: Meaning::Different,
-        here: "Changes nothing: HTTPS_PROXY and NO_PROXY hold without it, as there since version 1.7. Under the name `aws_signing_helper` loopback is never reached through the proxy and ALL_PROXY is left alone, as there. No SOCKS: there it is taken.",
+        here: "Has no effect: HTTPS_PROXY and NO_PROXY apply without it, as in AWS's tool since version 1.7. Under the name `aws_signing_helper`, requests to loopback bypass the proxy and ALL_PROXY is ignored, as in AWS's tool. anchord does not support SOCKS proxies; AWS's tool does.",
     },
     Flag {
         name: "debug",
         verbs: ALL,
         takes: Takes::Switch,
         meaning: Meaning::Different,
-        here: "Logs more to stderr, as `--log-level debug`. Never a request, an answer or a secret: there, requests are printed.",
+        here: "Logs more to stderr, like `--log-level debug`. anchord never logs a request, a response or a secret; AWS's tool prints requests.",
     },
     Flag {
         name: "cert-selector",
         verbs: ALL,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "Looks through PKCS#11 tokens (`--pkcs11-lib`, else all of p11-kit's), which are the stores that Linux has. A subject or issuer must have the attributes that are named, in any order, instead of being the same text. Values may hold spaces.",
+        here: "Searches PKCS#11 tokens (those of `--pkcs11-lib`, else all of p11-kit's), because Linux has no other certificate store. A subject or issuer matches if it has the named attributes, in any order; AWS's tool compares the whole text. Values may contain spaces.",
     },
     Flag {
         name: "system-store-name",
         verbs: ALL,
         takes: Takes::Text,
         meaning: Meaning::Refused,
-        here: "It names a store of Windows. There it is ignored elsewhere; a flag that changes nothing here is a mistake in what was copied.",
+        here: "Names a Windows certificate store. AWS's tool ignores it on other systems; anchord refuses it, because it is probably left over from a copied command.",
     },
     Flag {
         name: "system-store-location",
         verbs: ALL,
         takes: Takes::Text,
         meaning: Meaning::Refused,
-        here: "As `--system-store-name`.",
+        here: "See `--system-store-name`.",
     },
     Flag {
         name: "use-latest-expiring-certificate",
         verbs: KEYED,
         takes: Takes::Switch,
         meaning: Meaning::Same,
-        here: "Always so: of several certificates that fit, the one that is valid longest is used.",
+        here: "Has no effect: of several matching certificates, anchord always uses the one that expires last.",
     },
     Flag {
         name: "pkcs11-lib",
         verbs: ALL,
         takes: Takes::Text,
         meaning: Meaning::Same,
-        here: "As `--pkcs11-module`; p11-kit's without it. The library is loaded into a process of its own. With a warning where nothing is in a token.",
+        here: "Another name for `--pkcs11-module` (default: p11-kit). The library is loaded into a separate process. Prints a warning if neither the certificate nor the key is in a token.",
     },
     Flag {
         name: "reuse-pin",
         verbs: KEYED,
         takes: Takes::Switch,
         meaning: Meaning::Same,
-        here: "Always so, where a key asks for its PIN at each signature. A PIN is in the URI (`pin-source`, or `pin-value` with a warning, for that is in the list of processes too) or in `--passphrase`, and typed in with `--passphrase prompt` only: there one that is not in the URI is asked for. With a warning where the key is in no token.",
+        here: "Has no effect: anchord always reuses the PIN if a key needs it for each signature. Give the PIN in the URI (`pin-source`, or `pin-value` with a warning, because the process list shows it) or with `--passphrase`. anchord asks for it only with `--passphrase prompt`; AWS's tool asks if the URI has none. Prints a warning if the key is not in a token.",
     },
     Flag {
         name: "tpm-key-password",
         verbs: KEYED,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "With a warning, for every user of the host can read it in the list of processes; `--passphrase file:PATH` is the better way. Without it the TPM is given none: there it is asked for, here by `--passphrase prompt`. Refused where the key is in no TPM: there it is ignored.",
+        here: "Prints a warning, because every user of the host can read it in the process list; prefer `--passphrase file:PATH`. Without it, anchord gives the TPM no password, and asks for one only with `--passphrase prompt`; AWS's tool asks. Refused if the key is not in a TPM; AWS's tool ignores it then.",
     },
     Flag {
         name: "no-tpm-key-password",
         verbs: KEYED,
         takes: Takes::Switch,
         meaning: Meaning::Same,
-        here: "Always so, where no password is given. With a warning where the key is in no TPM.",
+        here: "Has no effect: it is the default if no password is given. Prints a warning if the key is not in a TPM.",
     },
     Flag {
         name: "pkcs8-password",
         verbs: KEYED,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "For PKCS#12 too. With the same warning as `--tpm-key-password`. Refused where the key is not encrypted, as there, and where it is in a token or a TPM, which would count it as a wrong PIN: there it is ignored.",
+        here: "For PKCS#12 files too. Prints the same warning as `--tpm-key-password`. Refused if the key is not encrypted, as in AWS's tool, and if it is in a token or a TPM, which would count it as a wrong PIN; AWS's tool ignores it then.",
     },
     Flag {
         name: "port",
         verbs: &["serve"],
         takes: Takes::Whole(0, 65535),
         meaning: Meaning::Same,
-        here: "9911 without it, on 127.0.0.1; 0 takes a free one.",
+        here: "The port on 127.0.0.1 (default: 9911; 0 chooses a free port).",
     },
     Flag {
         name: "hop-limit",
         verbs: &["serve"],
         takes: Takes::Whole(1, 255),
         meaning: Meaning::Different,
-        here: "1 to 255, for answers as there, and for the handshake, which there always has the kernel's. Without it, and with the kernel's own (64), answers have 1: they die at the first router, as all of anchord's to loopback do.",
+        here: "1 to 255, for responses and for the TCP handshake; AWS's tool leaves the handshake at the kernel's value. If it is not given or is 64 (the kernel's default), responses have 1 and so never pass a router, like all of anchord's responses to loopback.",
     },
     Flag {
         name: "profile",
         verbs: &["update"],
         takes: Takes::Text,
         meaning: Meaning::Same,
-        here: "`default` without it.",
+        here: "The profile to write (default: `default`).",
     },
     Flag {
         name: "once",
         verbs: &["update"],
         takes: Takes::Switch,
         meaning: Meaning::Same,
-        here: "Writes once and ends.",
+        here: "Writes the file once and exits.",
     },
     Flag {
         name: "retry-errors",
         verbs: &["update"],
         takes: Takes::Switch,
         meaning: Meaning::Different,
-        here: "Always so: a failure is no reason to end. There, without it, the first failure ends the tool and the file's credentials run out.",
+        here: "Has no effect: anchord always retries. Without the flag, AWS's tool exits on the first failure, and the credentials in the file expire.",
     },
     Flag {
         name: "format",
         verbs: &["sign-string"],
         takes: Takes::OneOf(&["json", "text", "bin"]),
         meaning: Meaning::Same,
-        here: "`json` without it.",
+        here: "The output format (default: `json`).",
     },
     Flag {
         name: "digest",
         verbs: &["sign-string"],
         takes: Takes::OneOf(&["SHA256", "SHA384", "SHA512"]),
         meaning: Meaning::Different,
-        here: "SHA256 without it. Keys in tokens, in TPMs and of ML-DSA sign with nothing else here: Roles Anywhere takes nothing else. There ML-DSA passes it over.",
+        here: "The digest algorithm (default: SHA256). In anchord, keys in tokens, keys in TPMs and ML-DSA keys accept only the default, because Roles Anywhere accepts nothing else. AWS's tool ignores the flag for ML-DSA.",
     },
 ];
 
 impl Flag {
-    /// As clap takes it. Its value is text that has been checked: `true` or `false` for a switch.
+    /// For clap. Its value is checked text: `true` or `false` for a switch.
     fn argument(&self) -> Arg {
         let argument = Arg::new(self.name)
             .long(self.name)
@@ -288,21 +288,21 @@ fn whole(text: &str, least: u32, most: u32) -> Result<String, String> {
         .ok_or_else(|| format!("expected a whole number from {least} to {most}"))
 }
 
-/// What Go's `strconv.ParseInt` takes where the base is in the prefix, and `_` between digits: `0x384`, `1_800`. A zero in
-/// front means octal.
+/// A number as Go's `strconv.ParseInt` reads it with base 0: a prefix may give the base (`0x384`; a leading zero means
+/// octal), and `_` may separate digits (`1_800`).
 fn go_number(text: &str) -> Option<u32> {
     let text = text.strip_prefix('+').unwrap_or(text).to_ascii_lowercase();
     let prefixes = [("0x", 16), ("0b", 2), ("0o", 8), ("0", 8)];
     let prefixed = prefixes.iter().find_map(|(prefix, base)| Some((text.strip_prefix(prefix)?, *base)));
     let (digits, base) = prefixed.filter(|(digits, _)| !digits.is_empty()).unwrap_or((text.as_str(), 10));
-    // One may stand behind the prefix.
+    // Go allows one after the prefix.
     let groups = if base == 10 { digits } else { digits.strip_prefix('_').unwrap_or(digits) };
     let is_grouped =
         groups.split('_').all(|group| !group.is_empty() && group.bytes().all(|b| b.is_ascii_alphanumeric()));
     is_grouped.then(|| u32::from_str_radix(&groups.replace('_', ""), base).ok()).flatten()
 }
 
-/// What Go's `strconv.ParseBool` takes.
+/// A truth value as Go's `strconv.ParseBool` reads it.
 fn switch(text: &str) -> Result<String, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok("true".into()),
@@ -311,7 +311,7 @@ fn switch(text: &str) -> Result<String, String> {
     }
 }
 
-/// The flags of `verb` that are none of anchord's own, which have them already.
+/// The flags of `verb` that anchord's own grammar (`own`) does not have already.
 pub(super) fn arguments(verb: &str, own: &[Arg]) -> Vec<Arg> {
     let is_own = |flag: &Flag| own.iter().any(|argument| argument.get_id() == flag.name);
     let of_verb = FLAGS.iter().filter(|flag| flag.verbs.contains(&verb));

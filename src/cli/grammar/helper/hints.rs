@@ -1,16 +1,16 @@
-//! What to do, in flags instead of settings, for who has no file to set anything in.
+//! Hints that name flags instead of settings, for users of the name under which there is no settings file.
 
 use anchord_config::OPTIONS;
 use anchord_config::OptionSpec;
 use anchord_core::failure::Failure;
 use anchord_core::text::Setting;
 
-/// `failure` with the settings that its hint names by their flags: `passphrase` is `--passphrase`.
+/// Returns `failure` with a hint that names each setting by its flag: `passphrase` becomes `--passphrase`.
 pub(in crate::cli) fn in_flags(failure: &Failure) -> Failure {
     failure.clone().with_hint(failure.hint_text().map(|hint| hint.with_names(flag).into()))
 }
 
-/// The flag of a setting, with the value that it is to have; `None` if it has no flag.
+/// The flag of a setting, with the value to set if there is one; `None` if the setting has no flag.
 pub(super) fn flag(setting: &Setting) -> Option<String> {
     let is_meant = |option: &&OptionSpec| {
         option.key == setting.key || (option.table() == "session" && option.name() == setting.key)

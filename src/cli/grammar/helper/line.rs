@@ -1,4 +1,4 @@
-//! A command line of AWS's tool, put into anchord's own words.
+//! Translates a command line of AWS's tool into anchord's own flags.
 
 use clap::ArgMatches;
 
@@ -14,7 +14,7 @@ use anchord_config as config;
 use anchord_config::Arguments;
 use anchord_config::Environment;
 use anchord_config::Problems;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
@@ -24,39 +24,39 @@ use anchord_core::text::Setting;
 use anchord_identity::Locator;
 use anchord_identity::Source;
 
-/// What a command line says, in anchord's own flags.
+/// A command line in anchord's own flags.
 #[derive(Clone)]
 pub(in crate::cli) struct Line {
     arguments: Arguments,
     environment: Environment,
     name: Name,
-    /// Flags that stand for others: ours, and what was written.
+    /// Flags of AWS's tool that set an option of anchord: anchord's flag, and the one that was written.
     renamed: Vec<(&'static str, &'static str)>,
     fit: Fit,
-    /// What is allowed and unwise, and to be told at once.
+    /// Warnings about the flags, to print before anything else.
     pub(in crate::cli) warnings: Vec<Notice>,
-    /// Whether more is to be logged.
+    /// Whether to log at level debug.
     pub(in crate::cli) debug: bool,
     verifies_servers: bool,
 }
 
-/// Every mistake.
+/// Every mistake in a command line.
 pub(in crate::cli) type Mistakes = Vec<Notice>;
 
-/// What `--no-verify-ssl` costs.
+/// The warning for `--no-verify-ssl`.
 fn unverified() -> Notice {
-    Notice::new("--no-verify-ssl lets anybody on the way to AWS read the credentials, or hand out others")
-        .hinting("trust the proxy's authority with --ca-file or AWS_CA_BUNDLE instead")
+    Notice::new("--no-verify-ssl lets anyone on the network path to AWS read or replace the credentials")
+        .hinting("to trust a proxy's CA, use --ca-file or AWS_CA_BUNDLE instead")
 }
 
-/// The variable in which AWS's tool looks for another TPM than the first.
+/// The variable that names a TPM other than the first for AWS's tool.
 const TPM_DEVICE: &str = "TPM_DEVICE";
 
-/// The store of Linux: all tokens.
+/// All tokens: the certificate store of Linux.
 const ANY_TOKEN: &str = "pkcs11:";
 
 impl Line {
-    /// Reads a verb's flags. `more` are flags of ours that the verb itself gives.
+    /// Reads a verb's flags. `more` are anchord's own flags that the verb itself sets.
     pub(in crate::cli) fn read(
         matches: &ArgMatches,
         name: Name,
@@ -94,26 +94,26 @@ impl Line {
         })
     }
 
-    /// Settings for a daemon that these flags alone describe.
+    /// Settings for a daemon, from these flags alone.
     pub(in crate::cli) fn settings(&self) -> Result<Settings, Mistakes> {
         self.finish(config::load_flags(self.arguments.clone(), &self.environment))
     }
 
-    /// The same for a call of its own.
+    /// Settings for a single call, from these flags alone.
     pub(in crate::cli) fn settings_of_one_call(&self) -> Result<Settings, Mistakes> {
         let mut settings =
             self.finish(config::load_flags_for_client(self.arguments.clone(), &self.environment))?;
-        let pins = settings.the_session().and_then(Session::identity).map(pins_in_the_open);
+        let pins = settings.the_session().and_then(SessionSettings::identity).map(pins_in_the_open);
         settings.warnings.extend(pins.unwrap_or_default());
         Ok(settings)
     }
 
-    /// Settings of flags, variables and the file, as every verb of anchord's own reads them.
+    /// Settings from flags, variables and the file, as all of anchord's own verbs read them.
     pub(in crate::cli) fn settings_for_client(&self) -> Result<Settings, Mistakes> {
         self.finish(config::load_for_asking(self.arguments.clone(), &self.environment))
     }
 
-    /// The certificate and key, and what is unwise about them; `place` stands for a certificate that was not named.
+    /// The certificate and key, and warnings about them; `place` is the certificate if no flag names one.
     pub(in crate::cli) fn source(&self, place: &str) -> Result<(Source, Vec<Notice>), Mistakes> {
         let place = (!self.arguments.has("certificate")).then_some(place);
         let (source, warnings) = config::load_source(self.arguments.clone(), &self.environment, place)
@@ -132,14 +132,14 @@ impl Line {
             settings.upstream.no_proxy =
                 Some(given.map_or(LOOPBACK.into(), |list| format!("{list},{LOOPBACK}")));
         }
-        let source = settings.the_session().and_then(Session::identity);
+        let source = settings.the_session().and_then(SessionSettings::identity);
         let idle = source.map(|source| self.fit.judge(source)).transpose()?.unwrap_or_default();
         settings.warnings = self.in_their_words(&settings.warnings);
         settings.warnings.extend(idle);
         Ok(settings)
     }
 
-    /// Notices that name the flags that were written, where these stand for ours.
+    /// Notices that name the flags that the user wrote instead of anchord's own.
     fn in_their_words<'a>(&self, notices: impl IntoIterator<Item = &'a Notice>) -> Vec<Notice> {
         let mut told = Vec::new();
         for Notice { origin, what, hint } in notices {
@@ -169,13 +169,13 @@ impl Line {
         }
     }
 
-    /// What was written in place of our flag.
+    /// The flag that the user wrote instead of this one of anchord.
     fn written(&self, ours: &str) -> Option<&'static str> {
         self.renamed.iter().find(|(flag, _)| *flag == ours).map(|(_, theirs)| *theirs)
     }
 }
 
-/// What a daemon's log says when it loads an identity, for verbs without one.
+/// Warnings about PINs in URIs. A daemon logs them when it loads an identity; these verbs have no log.
 fn pins_in_the_open(source: &Source) -> Vec<Notice> {
     let mut warnings = Vec::new();
     for place in source.private_key.iter().chain([&source.certificate]) {
@@ -187,7 +187,7 @@ fn pins_in_the_open(source: &Source) -> Vec<Notice> {
     warnings
 }
 
-/// Values of anchord's own flags, as they are found.
+/// Collects the values of anchord's own flags.
 struct Own<'a> {
     given: Vec<(&'a str, String)>,
     renamed: Vec<(&'static str, &'static str)>,
@@ -203,7 +203,7 @@ impl<'a> Own<'a> {
         self.renamed.push((ours, theirs));
     }
 
-    /// Flags that anchord has itself. One of them has another meaning under the other name.
+    /// Takes anchord's own flags. `--region` has another meaning under the name `aws_signing_helper`.
     fn take_ours(&mut self, matches: &ArgMatches, name: Name) {
         for option in config::SELECTORS.iter().chain(config::OPTIONS) {
             let values = match name {
@@ -239,7 +239,7 @@ impl<'a> Own<'a> {
         }
     }
 
-    /// What AWS's tool does on Unix.
+    /// Reads `TPM_DEVICE`, as AWS's tool does on Unix.
     fn take_device(&mut self, matches: &ArgMatches, environment: &Environment) {
         let has_tpm = matches.try_contains_id("tpm").is_ok();
         if let Some(device) = environment.get(TPM_DEVICE).filter(|_| has_tpm && !Words(matches).has("tpm")) {
@@ -265,9 +265,9 @@ impl<'a> Own<'a> {
 
     fn arguments(&self) -> Result<Arguments, Mistakes> {
         let given = self.given.iter().map(|(flag, value)| (*flag, value.as_str()));
-        // All of it went through a grammar before; nothing of it is repeated, for it may be a password.
+        // The grammar has checked these values before. The message repeats none, because one may be a password.
         Arguments::given(given).map_err(|_| {
-            vec![Notice::new("the command line cannot be put into anchord's own words; this is a bug")]
+            vec![Notice::new("cannot translate the command line into anchord's own flags; this is a bug")]
         })
     }
 }
@@ -275,13 +275,14 @@ impl<'a> Own<'a> {
 fn refused(words: &Words<'_>) -> Mistakes {
     let mut refused = Vec::new();
     for flag in FLAGS.iter().filter(|flag| flag.meaning == Meaning::Refused && words.has(flag.name)) {
-        let what = format!("--{} names a store of Windows, which this host does not have", flag.name);
+        let what =
+            format!("--{} names a Windows certificate store, which this host does not have", flag.name);
         refused.push(Notice::new(what).hinting("leave it out"));
     }
     refused
 }
 
-/// Under the other name nothing of anchord's holds but what flags say, and of the proxies' variables those of AWS's tool.
+/// Under the name `aws_signing_helper`, `ANCHORD_` variables do not count, and of the proxy variables only those of AWS's tool.
 fn surroundings(environment: &Environment, name: Name) -> Environment {
     if name == Name::Anchord {
         return environment.clone();
@@ -289,19 +290,19 @@ fn surroundings(environment: &Environment, name: Name) -> Environment {
     environment.clone().without(|name| name.starts_with("ANCHORD_") || name.eq_ignore_ascii_case("all_proxy"))
 }
 
-/// What is never reached through a proxy there.
+/// AWS's tool never uses a proxy for these.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
-/// Mistakes as one failure, for callers that show one line.
+/// All mistakes in one failure, for callers that print one line.
 pub(in crate::cli) fn as_failure(mistakes: &Mistakes) -> Failure {
     let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
     Failure::of(Reason::InvalidSetting, lines.join("; "), None)
 }
 
-/// What a session cannot be without, as far as the flags of AWS's tool go.
+/// Names the required flags of AWS's tool that are missing.
 pub(in crate::cli) fn missing(matches: &ArgMatches) -> Option<Notice> {
     let words = Words(matches);
-    // Whoever names a source speaks anchord's own words.
+    // `--source` is anchord's own, and so are the flags that it requires.
     if words.has("source") {
         return None;
     }
@@ -312,6 +313,6 @@ pub(in crate::cli) fn missing(matches: &ArgMatches) -> Option<Notice> {
     let flags = ["certificate", "role-arn", "profile-arn", "trust-anchor-arn"];
     let missing: Vec<_> =
         flags.iter().filter(|flag| is_missing(flag)).map(|flag| format!("--{flag}")).collect();
-    let hint = "give them all, and --private-key where the key is in another file";
-    (!missing.is_empty()).then(|| Notice::new(format!("there is no {}", missing.join(", no "))).hinting(hint))
+    let hint = "give all of them, and --private-key if the key is in another file";
+    (!missing.is_empty()).then(|| Notice::new(format!("missing: {}", missing.join(", "))).hinting(hint))
 }

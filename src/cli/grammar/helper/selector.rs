@@ -1,4 +1,4 @@
-//! `--cert-selector`: which certificate of a store is meant, inline or in a file of JSON.
+//! `--cert-selector`: selects a certificate of a store, inline or with a JSON file.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use anchord_core::notice::Notice;
 use anchord_core::notice::Origin;
 use anchord_core::text::Text;
 
-/// What a certificate must be, each part as anchord's own flag takes it.
+/// The attributes that a certificate must have, each in the form of anchord's own flag.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Selector {
     pub(super) subject: Option<String>,
@@ -26,13 +26,13 @@ struct Entry {
     value: String,
 }
 
-/// A selector is a few names.
+/// A selector is a few names, so this is far above any real one.
 const LARGEST: u64 = 64 << 10;
 const INLINE: &str = "write `Key=x509Subject,Value=CN=robot-7 Key=x509Issuer,Value=CN=Factory CA`";
 const JSON: &str = "write `[{\"Key\": \"x509Subject\", \"Value\": \"CN=robot-7\"}]`";
 
 impl Selector {
-    /// Reads `text`, or the file that it names after `file://`; paths start at `folder`.
+    /// Reads `text`, or the file that it names after `file://`; relative paths start at `folder`.
     pub(super) fn read(text: &str, folder: &Path) -> Result<Self, Notice> {
         let entries = match text.strip_prefix("file://") {
             Some(path) => in_file(&folder.join(path))?,
@@ -46,7 +46,7 @@ impl Selector {
         for Entry { key, value } in entries {
             let value = value.trim();
             if value.is_empty() {
-                // The tool would take any certificate.
+                // AWS's tool would accept any certificate.
                 return Err(wrong("a key has no value").hinting("give it one, or leave it out"));
             }
             let (place, value) = match key.as_str() {
@@ -55,7 +55,7 @@ impl Selector {
                 "x509Serial" => (&mut selector.serial, serial(value)?),
                 _ => {
                     let hint = "the keys are x509Subject, x509Issuer and x509Serial";
-                    return Err(wrong("a key is none that there is").hinting(hint));
+                    return Err(wrong("there is an unknown key").hinting(hint));
                 }
             };
             if place.replace(value).is_some() {
@@ -63,13 +63,13 @@ impl Selector {
             }
         }
         if selector == Self::default() {
-            return Err(wrong("selects nothing").hinting(INLINE));
+            return Err(wrong("has no keys").hinting(INLINE));
         }
         Ok(selector)
     }
 }
 
-/// AWS's tool takes hexadecimal digits and nothing before them.
+/// AWS's tool accepts hexadecimal digits without a prefix.
 fn serial(text: &str) -> Result<String, Notice> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -83,16 +83,17 @@ fn in_file(path: &Path) -> Result<Vec<Entry>, Notice> {
     let file = path.display();
     let text = content::read_text(path, LARGEST).map_err(|fault| match fault {
         content::ReadError::TooLarge { .. } => {
-            wrong(format!("`{file}` is larger than any selector")).hinting("name the file with the selector")
+            wrong(format!("`{file}` is larger than 64 KiB, too large for a selector"))
+                .hinting("check the path")
         }
         content::ReadError::System(error) => wrong(format!("`{file}` cannot be read: {}", error.kind())),
         fault => wrong(format!("`{file}` cannot be read: {fault}")),
     })?;
     serde_json::from_slice(text.expose())
-        .map_err(|_| wrong(format!("`{file}` is no list of keys and values")).hinting(JSON))
+        .map_err(|_| wrong(format!("`{file}` is not a JSON list of keys and values")).hinting(JSON))
 }
 
-/// Entries are told apart by the `Key=` after white space, so that values may hold spaces.
+/// An entry begins with `Key=` after white space, so values may contain spaces.
 fn inline(text: &str) -> Result<Vec<Entry>, Notice> {
     let entry = |part: &str| {
         let (key, value) = part.split_once(",Value=")?;
@@ -110,7 +111,7 @@ fn inline(text: &str) -> Result<Vec<Entry>, Notice> {
     let entries: Option<Vec<_>> = parts.into_iter().map(entry).collect();
     entries
         .filter(|entries| !entries.is_empty())
-        .ok_or_else(|| wrong("is not made of keys and values").hinting(INLINE))
+        .ok_or_else(|| wrong("is not a list of `Key=…,Value=…`").hinting(INLINE))
 }
 
 fn wrong(what: impl Into<Text>) -> Notice {
@@ -167,18 +168,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_says_how_one_looks_in_one_line() {
+    fn an_invalid_selector_is_explained_in_one_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs_err::write(file.path(), "{}").unwrap();
         let in_file = format!("file://{}", file.path().display());
         let absent = "file:///nowhere/selector.json";
         for (text, expected) in [
-            ("CN=robot-7", "is not made of keys and values"),
-            ("Key=x509Subject", "is not made of keys and values"),
-            ("Key=x509Names,Value=a", "a key is none that there is; hint: the keys are x509Subject"),
+            ("CN=robot-7", "is not a list of `Key=…,Value=…`"),
+            ("Key=x509Subject", "is not a list of `Key=…,Value=…`"),
+            ("Key=x509Names,Value=a", "there is an unknown key; hint: the keys are x509Subject"),
             ("Key=x509Serial,Value=12 34", "x509Serial is not hexadecimal"),
             ("Key=x509Serial,Value=1 Key=x509Serial,Value=2", "x509Serial is given twice"),
-            (in_file.as_str(), "is no list of keys and values"),
+            (in_file.as_str(), "is not a JSON list of keys and values"),
             (absent, "`/nowhere/selector.json` cannot be read"),
         ] {
             let line = read(text).unwrap_err();

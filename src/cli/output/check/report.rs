@@ -1,4 +1,4 @@
-//! What the doctor found: steps in their order, and the worst of them.
+//! The report of `check`: its steps in order, and the worst state.
 
 use serde_json::Map;
 use serde_json::Value;
@@ -10,23 +10,23 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::notice::Notice;
 
-/// Everything that was looked at.
+/// The whole report.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Report {
-    /// What is of no session: the configuration, the daemon, the environment.
+    /// The steps that belong to no session: the configuration, the daemon, the environment.
     pub(in crate::cli) steps: Vec<Step>,
     /// In the order of the configuration.
     pub(in crate::cli) sessions: Vec<Session>,
 }
 
-/// What was looked at for one session.
+/// The steps of one session.
 #[derive(Debug)]
 pub(in crate::cli) struct Session {
     pub(in crate::cli) name: String,
     pub(in crate::cli) steps: Vec<Step>,
 }
 
-/// What a step is about; its id never changes.
+/// The subject of a step. Its id never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Subject {
     id: String,
@@ -42,22 +42,22 @@ pub(in crate::cli) enum State {
     Failed,
 }
 
-/// One thing that was looked at.
+/// One check and its result.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::cli) struct Step {
     pub(in crate::cli) subject: Subject,
     pub(in crate::cli) state: State,
-    /// What was found.
+    /// The result in words.
     pub(in crate::cli) detail: String,
-    /// Why it is so, where it is not as it should be.
+    /// The cause of a failure.
     pub(in crate::cli) reason: Option<String>,
     /// What to do about it.
     pub(in crate::cli) hint: Option<String>,
-    /// What may be pasted, by what it is.
+    /// Texts to copy, such as policies, by name.
     pub(in crate::cli) suggestions: Map<String, Value>,
-    /// What kept it from being looked at.
+    /// The failed step because of which this one was skipped.
     pub(in crate::cli) blocked_by: Option<Subject>,
-    /// What went wrong, in one word; its class decides the exit code.
+    /// The cause as a value; its class decides the exit code.
     pub(in crate::cli) reason_code: Option<Reason>,
     is_needed: bool,
 }
@@ -79,7 +79,7 @@ impl Subject {
         Step { hint: Some(hint.into()), ..self.step(State::Warning, detail) }
     }
 
-    /// A warning that something else has found.
+    /// A warning from a notice.
     pub(in crate::cli) fn warned(&self, notice: &Notice) -> Step {
         Step { hint: notice.hint().map(str::to_owned), ..self.step(State::Warning, notice.message()) }
     }
@@ -93,7 +93,7 @@ impl Subject {
         }
     }
 
-    /// Not looked at, because `other` failed.
+    /// Skipped because `other` failed.
     pub(in crate::cli) fn skipped_after(&self, other: &Self) -> Step {
         let blocked_by = Some(other.clone());
         Step { blocked_by, ..self.skipped(format!("after `{}`, which did not succeed", other.title)) }
@@ -187,7 +187,7 @@ impl Step {
 }
 
 impl Report {
-    /// The same without the content of a key that a variable had in the place of a path or a name.
+    /// The report without key material that a variable held instead of a path or a name.
     pub(in crate::cli) fn without_keys(mut self) -> Self {
         for step in
             self.steps.iter_mut().chain(self.sessions.iter_mut().flat_map(|session| &mut session.steps))
@@ -212,11 +212,11 @@ impl Report {
     /// `ok`, `warning` or `failed`.
     pub(in crate::cli) fn outcome(&self) -> State {
         let worst = self.all().map(|step| step.state).max().unwrap_or(State::Ok);
-        // What is skipped without a failure was not needed.
+        // A step that is skipped without a failure was not needed.
         if worst == State::Skipped { State::Ok } else { worst }
     }
 
-    /// Of the worst failure: a bug before a refusal, a refusal before what this host can mend.
+    /// The exit code of the worst failure: a bug, else a refusal, else a problem of this host.
     pub(in crate::cli) fn exit(&self) -> Exit {
         let exits = self.all().filter_map(Step::failed_for).map(|reason| Exit::from(reason.class()));
         exits.max_by_key(|exit| exit.code()).unwrap_or(Exit::Done)

@@ -1,4 +1,4 @@
-//! `anchord bedrock api-key`.
+//! `anchord bedrock api-key`: prints a short-term API key for Bedrock.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let asked =
         matches.get_one::<String>("ttl").map(|text| lifetime(text)).transpose().map_err(Ended::Misused)?;
     let settings = super::settings(matches, surroundings)?;
-    // The key is for a program that calls the Region of this environment.
+    // The key is for a program in this environment, and that program calls the environment's Region.
     let of_the_sdks = match matches.contains_id(REGION) {
         true => None,
         false => super::region_of_the_sdks(surroundings)?,
@@ -48,10 +48,10 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let key = signing::bedrock_api_key(credentials.keys(), &region, now, signed)?;
     let expires_at = (now + lifetime).min(credentials.expires_at());
     if asked.is_some() && expires_at < now + lifetime {
-        // Nobody is left to tell if stderr is closed.
+        // If stderr is closed, there is no other place for the warning.
         let _ = writeln!(
             surroundings.stderr,
-            "anchord: warning: the key ends with the session's credentials, at {}",
+            "anchord: warning: the key expires with the session's credentials, at {}",
             clock::rfc3339(expires_at)
         );
     }
@@ -60,23 +60,23 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     }
     let printed =
         Printed { api_key: key.expose(), expires_at: clock::rfc3339(expires_at), region: region.as_str() };
-    // Room for all of it at once: a buffer that grows leaves copies behind.
+    // The buffer has its full size from the start, because a growing buffer leaves copies.
     let mut json = Secret::new(Vec::with_capacity(key.expose().len() + 256));
     json.change(|json| serde_json::to_writer(json, &printed))
-        .map_err(|_| Failure::of(Reason::Bug, "the key cannot be written as JSON", None))?;
+        .map_err(|_| Failure::of(Reason::Bug, "cannot write the key as JSON", None))?;
     let json = String::from_utf8(json.expose().clone())
         .map_err(|_| Failure::of(Reason::Bug, "the key is not text", None))?;
     Ok(print(&Secret::new(json), surroundings))
 }
 
-/// What `--ttl` says.
+/// Parses the value of `--ttl`.
 pub(in crate::cli) fn lifetime(text: &str) -> Result<Duration, Failure> {
     let lifetime = config::arguments::span("ttl", text)?;
     if lifetime.subsec_nanos() == 0 && (Duration::from_secs(1)..=LONGEST_API_KEY).contains(&lifetime) {
         return Ok(lifetime);
     }
-    let what = format!("--ttl: `{text}` is not a life that a key can have");
-    Err(Failure::of(Reason::InvalidSetting, what, Some("whole seconds, 1s to 12h".into())))
+    let what = format!("--ttl: `{text}` is not a valid lifetime");
+    Err(Failure::of(Reason::InvalidSetting, what, Some("use whole seconds, from 1s to 12h".into())))
 }
 
 fn print(line: &Secret<String>, surroundings: &mut Surroundings<'_>) -> Exit {

@@ -1,4 +1,4 @@
-//! What is sent: read, filled in and checked before anything else happens.
+//! The request's body: read, filled in and checked before any call.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -17,10 +17,10 @@ use anchord_core::content;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
-/// Above what Bedrock takes (25 MB), below what would hurt.
+/// Above Bedrock's limit (25 MB), and small enough for any host's memory.
 const LARGEST: u64 = 64 << 20;
 
-/// The body that the arguments mean.
+/// The body from the arguments.
 pub(super) fn read(
     matches: &ArgMatches,
     content_type: &str,
@@ -32,7 +32,7 @@ pub(super) fn read(
     if let Some(text) = matches.get_one::<String>("message") {
         let text = if is_literal { text.clone() } else { rendered(text, Form::Text, &variables)? };
         if text.trim().is_empty() {
-            let hint = Some("Bedrock takes no message without text".into());
+            let hint = Some("Bedrock refuses a message without text".into());
             return Err(Ended::Misused(Failure::of(Reason::InvalidSetting, "the message is empty", hint)));
         }
         let body = json!({"messages": [{"role": "user", "content": [{"text": text}]}]});
@@ -42,15 +42,15 @@ pub(super) fn read(
     let given = given(matches, folder)?;
     let body = match String::from_utf8(given) {
         Ok(text) if is_literal => text.into_bytes(),
-        // Windows writes a byte order mark in front of UTF-8, which JSON does not know.
+        // Windows programs begin UTF-8 with a byte order mark, which JSON does not allow.
         Ok(text) => rendered(text.trim_start_matches('\u{feff}'), form, &variables)?.into_bytes(),
-        // An image, say, in which there is nothing to look for.
+        // An image, for example: it has no placeholders.
         Err(binary) if form == Form::Text && variables.is_empty() => binary.into_bytes(),
         Err(binary) => {
             let at = binary.utf8_error().valid_up_to();
             let hint =
-                Some("JSON and placeholders are text; what is neither needs its own `--content-type`".into());
-            let what = format!("the body is not UTF-8 from byte {at} on");
+                Some("JSON and placeholders are text; give the `--content-type` of a binary body".into());
+            let what = format!("the body is not UTF-8 at byte {at}");
             return Err(Ended::Misused(Failure::of(Reason::InvalidSetting, what, hint)));
         }
     };
@@ -64,7 +64,7 @@ fn rendered(template: &str, form: Form, variables: &Variables) -> Result<String,
     template::render(template, form, variables).map_err(Ended::Misused)
 }
 
-/// `application/json`, with parameters or not, and the types made of it (`application/vnd.x+json`).
+/// `application/json`, with or without parameters, and the types based on it (`application/vnd.x+json`).
 fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || kind.ends_with("+json")
@@ -79,8 +79,8 @@ fn given(matches: &ArgMatches, folder: &Path) -> Result<Vec<u8>, Ended> {
         Some(text) => Ok(text.as_bytes().to_vec()),
         None if matches.contains_id("body-file") => stdin(),
         None if rustix::termios::isatty(std::io::stdin()) => {
-            let hint = "give `--body`, `--body-file` or `--message`; `--body -` reads the terminal";
-            Err(Ended::Misused(Failure::of(Reason::InvalidSetting, "there is no body", Some(hint.into()))))
+            let hint = "give `--body`, `--body-file` or `--message`; `--body -` reads from the terminal";
+            Err(Ended::Misused(Failure::of(Reason::InvalidSetting, "no body is given", Some(hint.into()))))
         }
         None => stdin(),
     }
@@ -97,7 +97,7 @@ fn stdin() -> Result<Vec<u8>, Ended> {
 
 fn file(path: &Path) -> Result<Vec<u8>, Ended> {
     let shown = format!("`{}`", path.display());
-    // A pipe is as good as a file to what is read once.
+    // A pipe will do, because the body is read only once.
     let read = match content::is_pipe(path) {
         true => content::read_pipe(path, LARGEST, PATIENCE),
         false => content::read(path, LARGEST),
@@ -112,11 +112,11 @@ fn file(path: &Path) -> Result<Vec<u8>, Ended> {
     }
 }
 
-/// For a program that makes a request's body, such as out of a picture or another model's answer.
+/// The program at the other end of a pipe may need minutes, for example for another model's answer.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 fn too_large(name: &str) -> Failure {
-    let hint = Some("Bedrock takes 25 MB".into());
+    let hint = Some("Bedrock's limit is 25 MB".into());
     Failure::of(Reason::FileUnusable, format!("{name} is larger than 64 MiB"), hint)
 }
 
@@ -139,14 +139,14 @@ fn variables(matches: &ArgMatches, folder: &Path) -> Result<Variables, Ended> {
 fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Ended> {
     let found = text.split_once('=').filter(|(name, _)| template::is_name(name));
     found.ok_or_else(|| {
-        // The value may be a secret of somebody's, so it is not repeated.
+        // The message does not repeat the value, because it may be a secret.
         let hint = Some(format!(
-            "the form is `--{flag} NAME={}`, the name of letters, digits, `_`, `-` and `.`",
+            "write `--{flag} NAME={}`; a name has letters, digits, `_`, `-` and `.`",
             if flag == "var" { "VALUE" } else { "PATH" }
         ));
         Ended::Misused(Failure::of(
             Reason::InvalidSetting,
-            format!("--{flag}: there is no name"),
+            format!("--{flag}: the value has no name"),
             hint.map(Into::into),
         ))
     })

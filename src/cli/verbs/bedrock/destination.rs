@@ -1,4 +1,4 @@
-//! `--output-file`: a file that holds the whole answer or is as it was.
+//! `--output-file`: the file gets the whole answer or stays unchanged.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,20 +11,19 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
 
-/// Where the answer goes, found writable before the model is asked: an answer that cannot be written is paid for all
-/// the same.
+/// The file for the answer. It is checked before the call, because AWS also bills an answer that cannot be written.
 pub(super) struct Destination {
     path: PathBuf,
-    /// Where the new file is made, and its permissions; none for a pipe or a device, which is not replaced.
+    /// The folder for the new file, and its permissions; `None` for a pipe or a device, which is not replaced.
     replaced: Option<(PathBuf, u32)>,
 }
 
-/// What new files have, less the user's mask.
+/// The mode of new files, before the umask.
 const NEW_FILE: u32 = 0o666;
 
 impl Destination {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        // A symbolic link stays, and leads to the new content.
+        // Replaces the target of a symbolic link, and keeps the link.
         let path = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let existing = fs_err::metadata(&path).ok();
         if existing.as_ref().is_some_and(std::fs::Metadata::is_dir) {
@@ -39,7 +38,7 @@ impl Destination {
         }
         let mode = existing.map_or(NEW_FILE, |existing| existing.permissions().mode() & 0o777);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Nothing is made yet: whoever stops a model that thinks for minutes would leave it behind.
+        // Creates no file yet: a user who interrupts a long call would leave it behind.
         let access = Access::WRITE_OK | Access::EXEC_OK;
         rustix::fs::access(folder, access).map_err(|error| unwritable(&path, &error.into()))?;
         let replaced = Some((folder.to_owned(), mode));

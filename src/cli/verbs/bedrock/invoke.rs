@@ -44,9 +44,9 @@ struct Plan {
     destination: Option<Destination>,
 }
 
-/// What is printed of an answer.
+/// The part of an answer to print.
 enum Shown {
-    /// All of it; of a stream, its text.
+    /// The whole answer or, of a stream, its text.
     Whole,
     /// Each event of a stream.
     EventStream,
@@ -100,7 +100,7 @@ fn shown(matches: &ArgMatches) -> Result<Shown, Ended> {
     }
 }
 
-/// What a user says makes a body for Converse alone: other bodies differ from model to model.
+/// `--message` implies Converse, because the bodies of other calls differ from model to model.
 fn is_converse(matches: &ArgMatches) -> bool {
     matches.get_flag("converse") || matches.contains_id("message")
 }
@@ -110,11 +110,11 @@ fn request(matches: &ArgMatches, model: &ModelId, surroundings: &Surroundings<'_
     let content = MediaTypes { content_type: text("content-type").unwrap_or(JSON), accept: text("accept") };
     for (flag, value) in [("content-type", Some(content.content_type)), ("accept", content.accept)] {
         if value.is_some_and(|value| !is_header_value(value)) {
-            let what = format!("--{flag}: not a type such as `{JSON}`");
+            let what = format!("--{flag}: the value is not a media type, such as `{JSON}`");
             return Err(Ended::Misused(Failure::of(Reason::InvalidSetting, what, None)));
         }
     }
-    // Before the body, for which stdin may have to be waited for.
+    // Checks headers before it reads the body, because reading from stdin may take long.
     let headers = matches.get_many::<String>("header").into_iter().flatten();
     let mut request = match (is_converse(matches), matches.get_flag("stream")) {
         (false, false) => Request::invoke_model(model, content),
@@ -149,7 +149,7 @@ impl Plan {
         Ok(self.show(&reply, surroundings))
     }
 
-    /// Puts the answer where it is to go, or on stderr where that fails.
+    /// Writes the answer to its destination, or to stderr if that fails.
     fn show(mut self, reply: &ModelReply, surroundings: &mut Surroundings<'_>) -> Exit {
         let destination = self.destination.take();
         let is_written = destination.is_some();
@@ -168,7 +168,7 @@ impl Plan {
             },
             _ if is_written => return Exit::Done,
             _ => {
-                // A model's own answer may be an image; Converse's is a line of JSON.
+                // The answer of InvokeModel may be an image; that of Converse is a line of JSON.
                 let end = if self.is_converse { "\n" } else { "" };
                 (hand_over(&[&reply.body, end.as_bytes()].concat(), false, surroundings), None)
             }
@@ -177,7 +177,7 @@ impl Plan {
             (Ok(()), None) => Exit::Done,
             (_, Some(failure)) if is_written => output::report(&failure, surroundings),
             (_, Some(failure)) => left_over(&failure, &reply.body, surroundings),
-            // Why has been told.
+            // The reason has been printed.
             (Err(exit), None) => {
                 if !is_written {
                     leave(&reply.body, surroundings);
@@ -188,48 +188,48 @@ impl Plan {
     }
 }
 
-/// Prints an answer, or a part of one that `is_kept` in a file. A reader that has gone after it took some has what it
-/// wanted; one that was gone before has nothing, and the answer is billed all the same.
+/// Prints an answer, or a part of one that `is_kept` in a file. A reader that closes the pipe after the first byte has what
+/// it wanted. If the pipe was closed before, the answer would be lost although it is billed, so that is an error.
 fn hand_over(answer: &[u8], is_kept: bool, surroundings: &mut Surroundings<'_>) -> Result<(), Exit> {
     let (first, rest) = answer.split_at(answer.len().min(1));
     if output::print_bytes(surroundings, first)? == Reader::Gone && !is_kept {
-        // If stderr is closed too, there is no place left.
-        let _ = writeln!(surroundings.stderr, "anchord: cannot write to stdout: nothing reads it any more");
+        // If stderr is closed too, there is no other place.
+        let _ = writeln!(surroundings.stderr, "anchord: cannot write to stdout: its reader has closed it");
         return Err(Exit::Failed);
     }
     output::print_bytes(surroundings, rest).map(drop)
 }
 
-/// Reports why an answer is not where it was to go, and prints it on stderr: it is billed all the same.
+/// Reports why an answer is not at its destination, and prints it on stderr, because it is billed.
 fn left_over(failure: &Failure, answer: &[u8], surroundings: &mut Surroundings<'_>) -> Exit {
     let exit = output::report(failure, surroundings);
     leave(answer, surroundings);
     exit
 }
 
-/// Prints an answer on stderr as it is.
+/// Prints an answer on stderr, unchanged.
 fn leave(answer: &[u8], surroundings: &mut Surroundings<'_>) {
     let end: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
-    // If stderr is closed too, there is no place left.
+    // If stderr is closed too, there is no other place.
     let _ = surroundings.stderr.write_all(answer).and_then(|()| surroundings.stderr.write_all(end));
 }
 
-/// Nothing else is to be printed on stdout, or put over a file, as a success.
+/// Refuses an answer that is not from Converse, which must not be printed, or replace a file, as a success.
 fn check_converse_answer(reply: &ModelReply) -> Result<(), Failure> {
     if reply.json::<Value>()?.get("output").is_some() {
         return Ok(());
     }
     let hint = Some("check whether a proxy or portal answers in place of AWS".into());
-    Err(Failure::of(Reason::AnswerUnusable, "the answer is none of Converse's: it has no `output`", hint))
+    Err(Failure::of(Reason::AnswerUnusable, "the answer is not from Converse: it has no `output`", hint))
 }
 
 /// Prints a stream.
 struct Printer {
     shown: Shown,
-    /// Text was printed whose line has not ended.
+    /// The printed text does not end with a line break yet.
     open_line: bool,
     any: bool,
-    /// The events, a line of JSON each, for as long as the answer may be one of which nothing is shown.
+    /// The events, a line of JSON each, kept for the case that nothing of the answer is printed.
     unshown: String,
 }
 
@@ -278,7 +278,7 @@ impl Printer {
         output::print_bytes(surroundings, text.as_bytes())
     }
 
-    /// Whether what was asked for has not come yet, as far as that can be known.
+    /// Whether the requested parts may still be missing.
     fn lacks_something(&self) -> bool {
         match &self.shown {
             Shown::Selected(_) => true,
@@ -291,7 +291,7 @@ impl Printer {
         if self.open_line { output::print(surroundings, "\n") } else { Exit::Done }
     }
 
-    /// What the stream amounts to; `broken_off` is why it did not come whole.
+    /// The exit code of the whole stream; `broken_off` is the error that ended it early.
     fn verdict(
         &self,
         printed: Exit,
@@ -306,10 +306,10 @@ impl Printer {
         let exit = match broken_off.or(missed) {
             Some(failure) => output::report(&failure, surroundings),
             None if is_lost => {
-                // Not a failure: a model may call a tool and say nothing. Nobody is left to tell if stderr is closed.
+                // Not a failure: a model may call a tool and write no text. If stderr is closed, there is no other place.
                 let _ = writeln!(
                     surroundings.stderr,
-                    "anchord: the answer held no text; these are its events, as `--json` shows them"
+                    "anchord: the answer has no text; these are its events, as `--json` prints them"
                 );
                 printed
             }
@@ -324,10 +324,10 @@ impl Printer {
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-/// Whoever is told to wait longer is not served by a program that seems to hang.
+/// If AWS asks for a longer wait, the call fails instead: the program would seem to hang.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Calls once, and up to `times` more where the failure may pass by itself.
+/// Calls once, and up to `times` again if the failure may pass by itself.
 async fn repeated<T>(
     times: u32,
     jitter: &Jitter,
@@ -344,7 +344,7 @@ async fn repeated<T>(
         if asked > LONGEST_WAIT {
             return Err(error);
         }
-        // A quarter to the whole of the ceiling. A server that asks for less is no reason to hammer it.
+        // Between a quarter and the whole of the ceiling, even if the server asks for less.
         let grown = ceiling.mul_f64(jitter.draw().mul_add(0.75, 0.25));
         tokio::time::sleep(grown.max(asked)).await;
         ceiling = (ceiling * 2).min(LONGEST_PAUSE);

@@ -1,4 +1,4 @@
-//! `anchord bedrock models`.
+//! `anchord bedrock models`: lists foundation models and inference profiles.
 
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     // A name lookup may still block a thread.
     runtime.shutdown_background();
     let (models, profiles) = listed?;
-    // A role may be allowed the one list and not the other.
+    // A role's policy may allow only one of the two lists.
     let (mut profiles, trouble) = match profiles {
         Ok(profiles) => (profiles, None),
         Err(error) => (Vec::new(), Some(error)),
@@ -102,7 +102,7 @@ fn as_text(region: &Region, models: &[FoundationModel], profiles: &[InferencePro
     format!("Region {region}\n\n{models}\n{profiles}")
 }
 
-/// Columns as wide as what they hold.
+/// A table with columns as wide as their longest cell.
 fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
     let rows: Vec<[String; N]> = std::iter::once(heading.map(str::to_owned))
         .chain(rows)
@@ -123,7 +123,7 @@ fn table<const N: usize>(heading: [&str; N], rows: Vec<[String; N]>) -> String {
     text
 }
 
-/// A name that somebody chose, without what would move a terminal's cursor.
+/// A cell without control characters: names are free text, and some would move a terminal's cursor.
 fn plain(cell: &str) -> String {
     match cell {
         "" => "-".into(),

@@ -1,4 +1,4 @@
-//! `--output`: what an answer holds at JSONPaths (RFC 9535), each match on a line of its own.
+//! `--output`: the matches of JSONPaths (RFC 9535) in an answer, one on each line.
 
 use serde_json::Value;
 use serde_json_path::JsonPath;
@@ -6,7 +6,7 @@ use serde_json_path::JsonPath;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
-/// A program's own arguments; nobody writes a path this long.
+/// Far above the length of any real path.
 const LONGEST: usize = 4096;
 
 /// The paths of `--output`, in their order.
@@ -24,7 +24,7 @@ impl Selection {
     pub(super) fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, Failure> {
         let wanted = |text: &str| {
             let malformed = |why: String| {
-                let hint = "a path is written as in RFC 9535, such as `$.output.message.content[0].text`";
+                let hint = "write a path as in RFC 9535, such as `$.output.message.content[0].text`";
                 let what = format!("--output: the value is not a JSONPath: {why}");
                 Failure::of(Reason::InvalidSetting, what, Some(hint.into()))
             };
@@ -37,7 +37,7 @@ impl Selection {
         texts.into_iter().map(wanted).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The matches in `answer`, strings as they are and everything else as JSON.
+    /// The matches in `answer`: strings without quotes, everything else as JSON.
     pub(super) fn lines(&mut self, answer: &Value) -> String {
         let mut lines = String::new();
         for wanted in &mut self.0 {
@@ -53,11 +53,11 @@ impl Selection {
         lines
     }
 
-    /// A path that nothing has matched.
+    /// The error for a path without a match.
     pub(super) fn missed(&self) -> Option<Failure> {
         let missed = self.0.iter().find(|wanted| !wanted.found)?;
-        let hint = "without `--output` the whole answer is shown (with `--stream`, by `--json`), as `--output-file` keeps it";
-        let what = format!("the answer holds nothing at `{}`", missed.text);
+        let hint = "leave out `--output` to print the whole answer (with `--stream`, use `--json`), or keep it with `--output-file`";
+        let what = format!("the answer has no match for `{}`", missed.text);
         Some(Failure::of(Reason::InvalidSetting, what, Some(hint.into())))
     }
 }
@@ -84,7 +84,7 @@ mod tests {
         let mut selection = Selection::parse(["$.a", "$.b"]).unwrap();
 
         assert_eq!(selection.lines(&json!({"a": null})), "null\n");
-        assert_eq!(selection.missed().unwrap().message(), "the answer holds nothing at `$.b`");
+        assert_eq!(selection.missed().unwrap().message(), "the answer has no match for `$.b`");
         assert_eq!(selection.lines(&json!({"b": 1})), "1\n", "which a later event may have");
         assert!(selection.missed().is_none());
     }

@@ -1,8 +1,7 @@
-//! `{{name}}` in a body, replaced by what `--var` and `--var-file` give.
+//! Replaces `{{name}}` in a body with the values of `--var` and `--var-file`.
 //!
-//! In JSON a placeholder stands inside of a string, where the value is escaped so that it stays text whatever it holds,
-//! or in the place of a whole value, which must then be JSON itself (`12`, `true`, `["a"]`). `{{{{` is two braces. What is
-//! put in is not looked at again.
+//! In JSON, a placeholder is inside a string, where the value is escaped and so always stays text, or it replaces a whole
+//! value and must then be JSON (`12`, `true`, `["a"]`). `{{{{` is two braces. Placeholders in values are not replaced.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -28,23 +27,23 @@ pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
-/// A body in which each placeholder is replaced, and each variable used.
+/// Replaces every placeholder. An unused variable is an error.
 pub(super) fn render(template: &str, form: Form, variables: &Variables) -> Result<String, Failure> {
     let mut rendering = Rendering { form, variables, used: BTreeSet::new(), missing: Vec::new() };
     let rendered = rendering.render(template)?;
     if !rendering.missing.is_empty() {
-        let hint = "give `--var NAME=VALUE` or `--var-file NAME=PATH`; two braces as text are `{{{{`";
+        let hint = "give `--var NAME=VALUE` or `--var-file NAME=PATH`; write `{{{{` for two braces";
         return Err(mistake(format!("no value for {}", rendering.missing.join(", ")), hint));
     }
     let unused: Vec<_> = variables.keys().filter(|name| !rendering.used.contains(name.as_str())).collect();
     if let Some(name) = unused.first() {
-        let hint = format!("write `{{{{{name}}}}}` where it belongs, or leave the variable out");
-        return Err(mistake(format!("variable `{name}` is used nowhere in the body"), hint));
+        let hint = format!("write `{{{{{name}}}}}` in the body, or leave the variable out");
+        return Err(mistake(format!("the body does not use the variable `{name}`"), hint));
     }
     Ok(rendered)
 }
 
-/// Refuses what is not JSON, by its place: the text may be anybody's data.
+/// Checks that a body is JSON. The error gives the position only, because the text may be private.
 pub(super) fn check_json(body: &[u8]) -> Result<(), Failure> {
     if body.iter().all(u8::is_ascii_whitespace) {
         let hint = "give it with `--body`, `--body-file` or on stdin";
@@ -56,7 +55,8 @@ pub(super) fn check_json(body: &[u8]) -> Result<(), Failure> {
         serde_json::error::Category::Eof => "ends too early",
         _ => "is not JSON",
     };
-    let hint = "compare it there with what the model takes; what is not JSON needs its own `--content-type`";
+    let hint =
+        "compare it with the model's documentation; give the `--content-type` of a body that is not JSON";
     Err(mistake(format!("the body {what} at line {line}, column {column}"), hint))
 }
 
@@ -112,7 +112,7 @@ impl Rendering<'_> {
             Form::Json => {
                 let hint = format!("put it in quotes to send it as text: \"{{{{{name}}}}}\"");
                 let what = format!(
-                    "`{{{{{name}}}}}` (line {line}) stands outside of a string, and its value is not JSON"
+                    "`{{{{{name}}}}}` (line {line}) is outside of a string, and its value is not JSON"
                 );
                 return Err(mistake(what, hint));
             }
@@ -121,7 +121,7 @@ impl Rendering<'_> {
     }
 }
 
-/// The name in `{{ name }}`, with which `text` begins, and how long all of it is.
+/// Parses the `{{ name }}` at the beginning of `text`: the name, and the length of the placeholder.
 fn placeholder(text: &str) -> Option<(&str, usize)> {
     let inside = text.strip_prefix("{{")?;
     let end = inside.find("}}")?;
@@ -130,11 +130,11 @@ fn placeholder(text: &str) -> Option<(&str, usize)> {
 }
 
 fn no_placeholder(line: usize) -> Failure {
-    let hint = "a placeholder is `{{name}}`; write `{{{{` for two braces, or send the body as it is with `--literal`";
-    mistake(format!("the `{{{{` in line {line} begins no placeholder"), hint)
+    let hint = "a placeholder is `{{name}}`; write `{{{{` for two braces, or send the body unchanged with `--literal`";
+    mistake(format!("the `{{{{` in line {line} does not begin a placeholder"), hint)
 }
 
-/// Whether a place in JSON is inside of a string.
+/// Tracks whether a position in JSON is inside a string.
 #[derive(Default)]
 struct Strings {
     inside: bool,
@@ -193,7 +193,7 @@ mod tests {
         let refusal = json("{\n\"a\": {{n}}}", &[("n", "twelve")]).unwrap_err();
         assert_eq!(
             refusal,
-            "`{{n}}` (line 2) stands outside of a string, and its value is not JSON; \
+            "`{{n}}` (line 2) is outside of a string, and its value is not JSON; \
              hint: put it in quotes to send it as text: \"{{n}}\""
         );
     }
@@ -213,7 +213,7 @@ mod tests {
         let refusal = json("{}", &[("tpyo", "x")]).unwrap_err();
 
         assert!(
-            refusal.starts_with("variable `tpyo` is used nowhere in the body; hint: write `{{tpyo}}`"),
+            refusal.starts_with("the body does not use the variable `tpyo`; hint: write `{{tpyo}}`"),
             "{refusal}"
         );
     }
@@ -224,7 +224,10 @@ mod tests {
         assert_eq!(json(r#"{"a":{"b":{}}}"#, &[]).unwrap(), r#"{"a":{"b":{}}}"#);
         for text in ["\n{{ a b }}", "\n{{}}", "\n{{a", "\n{{a | upper}}"] {
             let refusal = json(text, &[]).unwrap_err();
-            assert!(refusal.starts_with("the `{{` in line 2 begins no placeholder"), "{text}: {refusal}");
+            assert!(
+                refusal.starts_with("the `{{` in line 2 does not begin a placeholder"),
+                "{text}: {refusal}"
+            );
         }
     }
 

@@ -1,28 +1,28 @@
-//! The Roles Anywhere endpoints that a session may ask, and what is asked of each.
+//! The Roles Anywhere endpoints that a session may call, and the request to each.
 
 use super::network::Endpoint;
 use crate::cli::output::check::report::Subject;
 use anchord_aws::upstream::CreateSession;
 use anchord_config as config;
 
-/// A Roles Anywhere that a session may ask.
+/// One Roles Anywhere endpoint that a session may call.
 pub(super) struct Call {
     pub(super) endpoint: Endpoint,
-    /// The step that asks it.
+    /// The subject of the step that calls it.
     pub(super) subject: Subject,
-    /// What is asked of it.
+    /// The request.
     pub(super) asked: CreateSession,
-    /// The session as if it ended there, and knew no other.
-    pub(super) session: config::Session,
+    /// The session with this endpoint alone, and without a chain of roles.
+    pub(super) session: config::SessionSettings,
 }
 
-/// Those of `session`, which begins with `source`.
-pub(super) fn calls(session: &config::Session, source: &config::CertificateSource) -> Vec<Call> {
+/// The endpoints of `session`, whose first credentials come from `source`.
+pub(super) fn calls(session: &config::SessionSettings, source: &config::CertificateSource) -> Vec<Call> {
     let call = |endpoint: (&str, &str), subject: (&str, &str), asked: &CreateSession| {
         let endpoint = Endpoint { id: endpoint.0.into(), name: endpoint.1.into(), url: asked.url() };
         let alone = config::CertificateSource { first: asked.clone(), fallback: None, ..source.clone() };
-        let origin = config::Source::RolesAnywhere(Box::new(alone));
-        let session = config::Session { source: origin, chain: Vec::new(), ..session.clone() };
+        let origin = config::CredentialSource::RolesAnywhere(Box::new(alone));
+        let session = config::SessionSettings { source: origin, chain: Vec::new(), ..session.clone() };
         Call { endpoint, subject: Subject::new(subject.0, subject.1), asked: asked.clone(), session }
     };
     let mut calls =

@@ -12,33 +12,33 @@ use anchord_identity::Inspection;
 use anchord_identity::Source;
 use anchord_identity::life_left;
 
-/// What was found, and what later steps tell of it.
+/// The steps about the certificate, and its data for later steps.
 pub(super) struct Examined {
     pub(super) steps: Vec<Step>,
-    /// What would be sent; `None` where nothing can be signed.
+    /// The certificates to send; `None` if the key cannot sign.
     pub(super) sent: Option<Sent>,
 }
 
-/// The certificates that AWS is shown.
+/// The certificates that anchord sends to AWS.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sent {
-    /// As settings take it.
+    /// In the format of the settings.
     pub(super) subject: String,
     pub(super) issuer: String,
-    /// `DNS:…`, `URI:…` and others.
+    /// Subject alternative names: `DNS:…`, `URI:…` and others.
     pub(super) names: Vec<String>,
     /// The subjects of the intermediates.
     pub(super) intermediates: Vec<String>,
-    /// The issuers at which they end, in words.
+    /// The issuers at which the chain ends, for messages.
     pub(super) ends_at: String,
 }
 
-/// What the others need.
+/// The subject of the first step, which the other steps need.
 pub(super) fn subject() -> Subject {
     Subject::new("certificate", "certificate")
 }
 
-/// Loads the identity and looks at what it is made of. Blocks.
+/// Inspects and loads the identity. Blocks.
 pub(super) fn examine(source: &Source, now: OffsetDateTime) -> Examined {
     let inspection = match source.inspect(now) {
         Ok(inspection) => inspection,
@@ -60,7 +60,7 @@ pub(super) fn examine(source: &Source, now: OffsetDateTime) -> Examined {
         Err(error) if inspection.refusals.is_empty() => {
             steps.push(acceptance().failed("cannot be used", &Failure::from(error)));
         }
-        // It has been said.
+        // A refusal has already been reported.
         Err(_) => {}
     }
     let is_good = !steps.iter().any(Step::is_failed);
@@ -80,7 +80,7 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
     let validity = Subject::new("validity", "validity");
     let endings = inspection.endings(now);
     steps.extend(endings.iter().map(|text| validity.warned(text)));
-    // What is over, or has not begun, is told as what would be refused.
+    // An expired certificate, and one that is not yet valid, is reported as a refusal instead.
     let is_alive = |seen: &InspectedCertificate| seen.not_before <= now && now <= seen.not_after;
     if let Some(first) = sent().min_by_key(|seen| seen.not_after)
         && sent().all(is_alive)
@@ -88,7 +88,7 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
     {
         let (end, role) = (clock::rfc3339(first.not_after), first.role);
         let left = life_left(first.not_after, now);
-        steps.push(validity.ok(format!("{left} left, the {role} ends at {end}")));
+        steps.push(validity.ok(format!("{left} left; the {role} expires at {end}")));
     }
     if let Some(anchors) = inspection.anchors() {
         let intermediates: Vec<_> =
@@ -99,7 +99,7 @@ fn described(inspection: &Inspection, now: OffsetDateTime) -> Vec<Step> {
             subjects => format!("sent with {}", subjects.join(", ")),
         };
         let chain = Subject::new("chain", "chain");
-        steps.push(chain.ok(format!("{list}; the trust anchor must be {anchors} or lead to it")));
+        steps.push(chain.ok(format!("{list}; the trust anchor must be {anchors}, or an issuer of it")));
     }
     steps
 }

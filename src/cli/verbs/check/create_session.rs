@@ -1,4 +1,4 @@
-//! The step that asks Roles Anywhere for credentials, as the daemon does.
+//! The step that calls CreateSession, as the daemon does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use anchord_core::failure::Reason;
 use anchord_runtime::assembly;
 use anchord_session::Freshness;
 
-/// For an attempt with all its calls, where settings have no limits or large ones.
+/// The time limit for the call, even if the settings have a larger one or none.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Asks once, and explains a refusal.
+/// Calls once, and explains a refusal.
 pub(super) async fn step(call: &Call, way: &Way<'_>, sent: &Sent) -> (Step, Option<Credentials>) {
     let (identity, transport) = (assembly::identity(&call.session), Arc::clone(&way.transport));
     let issuer = assembly::issuer(&call.session, identity, transport, way.clock, None);
     let issued = match tokio::time::timeout(PATIENCE, issuer.issue()).await {
         Ok(issued) => issued,
         Err(_) => {
-            let hint = Some("check whether AWS can be reached from here".to_owned());
+            let hint = Some("check the network from this host to AWS".to_owned());
             let message = format!("no answer within {} s", PATIENCE.as_secs());
             Err(Failure::of(Reason::NoAnswer, message, hint.map(Into::into)))
         }
@@ -43,16 +43,16 @@ pub(super) async fn step(call: &Call, way: &Way<'_>, sent: &Sent) -> (Step, Opti
     }
 }
 
-/// Whether any client could use them, as the daemon judges it.
+/// Checks that clients could use the credentials, by the daemon's rule.
 pub(super) fn is_alive(credentials: &Credentials, clock: &Clock) -> Result<(), Failure> {
     if credentials.remaining(clock.moment()) > Freshness::Full.reserve() {
         return Ok(());
     }
-    let message = "AWS's credentials have ended, or end within a minute, by this host's clock";
+    let message = "AWS's credentials have expired, or expire within a minute, by this host's clock";
     Err(Failure::of(Reason::ClockOff, message, Some("synchronise this host's clock".into())))
 }
 
-/// What was obtained; `duration` was asked for.
+/// Describes the credentials; `duration` was requested.
 pub(super) fn described(credentials: &Credentials, duration: Duration) -> String {
     let end = clock::rfc3339(credentials.expires_at());
     if !credentials.life().is_positive() {
@@ -61,7 +61,7 @@ pub(super) fn described(credentials: &Credentials, duration: Duration) -> String
     let minutes = (credentials.life() + time::Duration::seconds(30)).whole_minutes();
     let asked = i64::try_from(duration.as_secs() / 60).unwrap_or(i64::MAX);
     let shortened = match asked > minutes {
-        true => format!("; {asked} min were asked for, and AWS grants no more"),
+        true => format!("; {asked} min were requested, but AWS grants no more"),
         false => String::new(),
     };
     format!("{} until {end} ({minutes} min{shortened})", credentials.access_key_id())

@@ -1,6 +1,6 @@
-//! The steps about what an SDK that is started in this environment would take, and what keeps it from the daemon.
+//! The steps about SDKs: the credentials that one would use in this environment, and what keeps it from the daemon.
 //!
-//! The orders are those of the SDKs' default chains. No value is shown that could be a secret.
+//! The order is that of each SDK's default chain. Values that could be secrets are never shown.
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -14,26 +14,26 @@ use crate::cli::output::check::report::Subject;
 use anchord_config::Environment;
 use anchord_core::content;
 
-/// The daemon, as clients would find it.
+/// The daemon, as clients see it.
 #[derive(Debug, Default)]
 pub(super) struct Door {
     pub(super) listeners: Vec<SocketAddr>,
     pub(super) sessions: Vec<String>,
     /// Whether it imitates EC2's metadata service.
     pub(super) has_imds: bool,
-    /// Whether it serves credentials as containers have them.
+    /// Whether it serves container credentials.
     pub(super) has_container: bool,
-    /// Of the sessions that were asked about.
+    /// The Region of the first session to check.
     pub(super) region: Option<String>,
 }
 
-/// What SDKs have in common, by the name that people know them by.
+/// The default chain of credential providers that some SDKs share.
 struct Chain {
     sdks: &'static [&'static str],
     links: &'static [Link],
-    /// A profile that is named goes before keys in variables.
+    /// Whether a profile that a variable names takes precedence over keys in variables.
     minds_named_profile: bool,
-    /// Which of two container variables goes first.
+    /// Whether the full URI takes precedence over the relative URI.
     takes_full_uri: bool,
 }
 
@@ -78,16 +78,16 @@ const CHAINS: [Chain; 5] = [
     Chain { sdks: &["Go"], links: IDENTITY_FIRST, minds_named_profile: false, takes_full_uri: true },
 ];
 
-/// Where credentials would come from.
+/// The source of credentials that an SDK would choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pick {
     is_ours: bool,
-    /// After "take".
+    /// Completes "SDKs take …".
     what: String,
     hint: String,
 }
 
-/// All findings; `token_fault` says why the file of AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE cannot be read.
+/// All steps; `token_fault` is the problem with the file of AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, if it has one.
 pub(super) fn steps(
     environment: &Environment,
     profiles: &Profiles,
@@ -105,7 +105,7 @@ pub(super) fn steps(
     steps
 }
 
-/// Why the bearer's file that the environment names cannot be read.
+/// The problem with the token file that the environment names, if it has one.
 pub(super) fn token_fault(environment: &Environment) -> Option<String> {
     let path = environment.current_dir().join(environment.get(TOKEN_FILE)?);
     let shown = path.display().to_string();
@@ -113,20 +113,20 @@ pub(super) fn token_fault(environment: &Environment) -> Option<String> {
         Err(fault) => Some(format!("`{shown}` cannot be read: {fault}")),
         Ok(bearer) if bearer.expose().is_empty() => Some(format!("`{shown}` is empty")),
         Ok(bearer) if bearer.expose().iter().any(|byte| !byte.is_ascii_graphic()) => {
-            Some(format!("`{shown}` holds more than a bearer, a line break perhaps, which SDKs refuse"))
+            Some(format!("`{shown}` has characters that SDKs refuse in a token, such as a line break"))
         }
         Ok(_) => None,
     }
 }
 
-/// Far above any bearer.
+/// Far above any token.
 const LONGEST_BEARER: u64 = 64 << 10;
 const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 const RELATIVE_URI: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
-/// Where EC2 has its metadata service.
+/// The address of EC2's metadata service.
 const METADATA: &str = "http://169.254.169.254";
 const EXEC: &str = "run programs with `anchord exec -- COMMAND`";
 
@@ -145,7 +145,7 @@ impl Scene<'_> {
         self.environment.get(name).is_some()
     }
 
-    /// A step for each place that SDKs take credentials from.
+    /// A step for each source of credentials that SDKs would choose.
     fn picks(&self) -> Vec<Step> {
         let mut groups: Vec<(Pick, Vec<&str>)> = Vec::new();
         for chain in &CHAINS {
@@ -190,15 +190,14 @@ impl Scene<'_> {
         })
     }
 
-    /// What only some SDKs take for keys, and what makes some fail.
+    /// Steps about variables that only some SDKs read as keys, and about variables that make some SDKs fail.
     fn other_keys(&self) -> Vec<Step> {
         let subject = Subject::new("environment.keys", "environment: keys");
         let others = ["AWS_ACCESS_KEY", "AMAZON_ACCESS_KEY_ID"].into_iter().filter(|name| self.has(name));
         let mut steps: Vec<_> = others
             .map(|name| {
-                let found =
-                    format!("{name} is set, whose keys Go or Ruby take before the daemon's credentials");
-                subject.warning(found, format!("unset it and what belongs to it, or {EXEC}"))
+                let found = format!("{name} is set: Go or Ruby prefers its keys to the daemon's credentials");
+                subject.warning(found, format!("unset it and the variables that belong to it, or {EXEC}"))
             })
             .collect();
         if self.has("AWS_ACCESS_KEY_ID") && !self.has("AWS_SECRET_ACCESS_KEY") {
@@ -217,7 +216,7 @@ impl Scene<'_> {
         })
     }
 
-    /// The CLI and Python know a second variable.
+    /// The profile that a variable names. The CLI and Python read a second variable.
     fn named_profile(&self, chain: &Chain) -> Option<(&'static str, &str)> {
         let mut names = vec!["AWS_PROFILE"];
         if chain.sdks.contains(&"Python") {
@@ -226,7 +225,7 @@ impl Scene<'_> {
         names.into_iter().find_map(|name| Some((name, self.environment.get(name)?)))
     }
 
-    /// And whether it is a role's.
+    /// The profile's credentials, and whether they are a role's.
     fn profile_pick(&self, chain: &Chain) -> Option<(Pick, bool)> {
         let named = self.named_profile(chain);
         let name = named.map_or("default", |(_, name)| name);
@@ -235,7 +234,7 @@ impl Scene<'_> {
             let profile = file.profile(name)?;
             Some((profile, profile.gives()?, file.path.as_deref()?))
         });
-        // Roles go before keys, which may be only what they start from.
+        // A role takes precedence over keys, which may only be its source.
         let (profile, gives, path) = given.max_by_key(|(profile, ..)| profile.has_role)?;
         let is_ours = profile.process.as_deref().is_some_and(|line| self.is_served(line)) && gives == PROCESS;
         let what = match is_ours {
@@ -251,7 +250,7 @@ impl Scene<'_> {
         Some((Pick { is_ours, what, hint }, profile.has_role))
     }
 
-    /// Whether a command line begins with a program of our name, and names no session that the daemon lacks.
+    /// Whether a command runs anchord, without a session or with one that the daemon has.
     fn is_served(&self, command: &str) -> bool {
         let mut words = command.split_whitespace().skip_while(|word| *word != "--session");
         let named = words.nth(1).map(|name| name.trim_matches(['"', '\'']));
@@ -262,7 +261,7 @@ impl Scene<'_> {
     fn container(&self, chain: &Chain) -> Option<Pick> {
         let relative = self.has(RELATIVE_URI).then(|| Pick {
             is_ours: false,
-            what: format!("what {RELATIVE_URI} leads to, which is never this daemon"),
+            what: format!("the credentials at {RELATIVE_URI}, which is never this daemon"),
             hint: format!("unset {RELATIVE_URI}"),
         });
         let full = self.environment.get(FULL_URI).map(|uri| self.full_uri(uri));
@@ -275,16 +274,16 @@ impl Scene<'_> {
         if !self.leads_here(&uri) {
             let place = uri.authority().map_or("nowhere", |authority| authority.as_str());
             let place = place.rsplit('@').next().unwrap_or_default();
-            let what = format!("what {FULL_URI} leads to ({place}), where this daemon does not listen");
+            let what = format!("the credentials at {FULL_URI} ({place}), where this daemon does not listen");
             return Pick { is_ours: false, what, hint: wanted() };
         }
         if uri.scheme_str() == Some("https") {
-            let what = format!("nothing: {FULL_URI} begins with https://, and this daemon speaks http");
+            let what = format!("nothing: {FULL_URI} begins with https://, and this daemon speaks only http");
             return Pick { is_ours: false, what, hint: wanted() };
         }
         if !self.door.has_container {
             let what =
-                format!("nothing: {FULL_URI} leads to this daemon, which serves no container credentials");
+                format!("nothing: {FULL_URI} is this daemon's, but it serves no container credentials");
             return Pick { is_ours: false, what, hint: "set `enabled = true` in [container]".into() };
         }
         let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
@@ -306,11 +305,12 @@ impl Scene<'_> {
             self.environment.get(DISABLED).is_some_and(|value| !value.eq_ignore_ascii_case("false"));
         if is_disabled {
             let (what, hint) = match is_ours {
-                true => {
-                    (format!("nothing: {DISABLED} keeps them from this daemon"), format!("unset {DISABLED}"))
-                }
+                true => (
+                    format!("nothing: {DISABLED} keeps them from using this daemon"),
+                    format!("unset {DISABLED}"),
+                ),
                 false => (
-                    format!("nothing: no variable leads to the daemon, and {DISABLED} is set"),
+                    format!("nothing: no variable names the daemon, and {DISABLED} is set"),
                     self.ways_here(),
                 ),
             };
@@ -320,7 +320,7 @@ impl Scene<'_> {
             let what = "credentials from this daemon, as on EC2".to_owned();
             return Pick { is_ours, what, hint: String::new() };
         }
-        let what = "what EC2's metadata service has: nothing here leads to the daemon".to_owned();
+        let what = "the credentials of EC2's metadata service: nothing here names the daemon".to_owned();
         Pick { is_ours: false, what, hint: self.ways_here() }
     }
 
@@ -329,7 +329,7 @@ impl Scene<'_> {
     }
 
     fn container_uri(&self) -> String {
-        // Port 0 is any that is free when the daemon starts.
+        // With port 0 the daemon chooses a free port when it starts.
         let is_known = |address: &&SocketAddr| address.ip().is_loopback() && address.port() != 0;
         let loopback = self.door.listeners.iter().filter(is_known);
         match loopback.min_by_key(|address| address.is_ipv6()) {
@@ -355,13 +355,13 @@ impl Scene<'_> {
         }
         let subject = Subject::new("environment.token", "environment: token");
         if let Some(fault) = fault {
-            let hint = format!("name in {TOKEN_FILE} a file that these programs may read, or {EXEC}");
+            let hint = format!("set {TOKEN_FILE} to a file that these programs can read, or {EXEC}");
             return Some(subject.warning(fault, hint));
         }
         let has_one = self.has(TOKEN) || self.has(TOKEN_FILE);
         (!has_one).then(|| {
             let hint = format!("set {TOKEN_FILE} to the session's .token file in the runtime directory");
-            subject.warning(format!("{FULL_URI} is set and no token: the daemon will refuse"), hint)
+            subject.warning(format!("{FULL_URI} is set without a token: the daemon will refuse"), hint)
         })
     }
 
@@ -369,12 +369,14 @@ impl Scene<'_> {
         let subject = Subject::new("environment.profile", "environment: profile");
         let files = [&self.profiles.credentials, &self.profiles.config];
         let faults = files.into_iter().filter_map(|file| file.fault.as_deref());
-        let mut steps: Vec<_> =
-            faults.map(|fault| subject.warning(fault, "let these programs read it, or remove it")).collect();
+        let mut steps: Vec<_> = faults
+            .map(|fault| subject.warning(fault, "allow these programs to read it, or remove it"))
+            .collect();
         let variables = ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"].into_iter();
         let named = variables.filter_map(|variable| Some((variable, self.environment.get(variable)?)));
         for (variable, name) in named.filter(|(_, name)| !self.profiles.has(name)) {
-            let found = format!("{variable} names `{}`, which no file has", name.escape_debug());
+            let found =
+                format!("{variable} names the profile `{}`, which does not exist", name.escape_debug());
             let hint = format!("unset {variable}: SDKs that read it fail with such a profile");
             steps.push(subject.warning(found, hint));
         }
@@ -383,8 +385,8 @@ impl Scene<'_> {
 
     fn api_key(&self) -> Option<Step> {
         self.has("AWS_BEARER_TOKEN_BEDROCK").then(|| {
-            let found = "AWS_BEARER_TOKEN_BEDROCK is set: clients of Bedrock use it before any credentials, and \
-                         nobody renews it in them";
+            let found = "AWS_BEARER_TOKEN_BEDROCK is set: Bedrock clients prefer it to credentials, and nothing \
+                         renews it";
             let hint = format!("unset it, or {EXEC}");
             Subject::new("environment.bedrock-api-key", "environment: API key").warning(found, hint)
         })
@@ -400,14 +402,14 @@ impl Scene<'_> {
         let (found, missing) = match (self.has("AWS_REGION"), self.has("AWS_DEFAULT_REGION")) {
             (true, true) => return None,
             _ if in_file => return None,
-            (true, false) => ("AWS_REGION alone is set, which Python does not read", "AWS_DEFAULT_REGION"),
-            (false, true) => ("AWS_DEFAULT_REGION alone is set, which most SDKs do not read", "AWS_REGION"),
+            (true, false) => ("only AWS_REGION is set, which Python does not read", "AWS_DEFAULT_REGION"),
+            (false, true) => ("only AWS_DEFAULT_REGION is set, which most SDKs do not read", "AWS_REGION"),
             (false, false) => {
                 ("no Region is set, and most SDKs have no default", "AWS_REGION and AWS_DEFAULT_REGION")
             }
         };
         let region = self.door.region.as_deref().unwrap_or("us-east-1");
-        Some(subject.warning(found, format!("set {missing}, such as to {region}")))
+        Some(subject.warning(found, format!("set {missing}, for example to {region}")))
     }
 
     fn proxy(&self) -> Option<Step> {
@@ -419,8 +421,8 @@ impl Scene<'_> {
         };
         (!is_excepted("127.0.0.1")).then(|| {
             let found = format!(
-                "{proxy} is set without an exception for 127.0.0.1: Rust, and Python where it uses IMDS, would ask the \
-                 proxy for the daemon"
+                "{proxy} is set without an exception for 127.0.0.1: Rust, and Python with IMDS, would use the proxy to \
+                 reach the daemon"
             );
             let hint = "add 127.0.0.1,localhost,::1 to NO_PROXY";
             Subject::new("environment.proxy", "environment: proxy").warning(found, hint)
@@ -430,7 +432,7 @@ impl Scene<'_> {
 
 const PROCESS: &str = "a credential_process";
 
-/// Whether a command line begins with a program of our name.
+/// Whether a command line begins with anchord.
 fn is_this_program(command: &str) -> bool {
     let program = command.split_whitespace().next().unwrap_or_default().trim_matches(['"', '\'']);
     program.rsplit('/').next() == Some("anchord")
@@ -507,14 +509,14 @@ mod tests {
         let wrong_path = [(FULL_URI, "http://127.0.0.1:9911/v1/credentials/wbe"), BEARER];
         assert!(only(&wrong_path, &[]).1.contains("not one of this daemon's"));
         let https = [(FULL_URI, "https://127.0.0.1:9911/v1/credentials"), BEARER];
-        assert!(only(&https, &[]).1.contains("begins with https://, and this daemon speaks http"));
+        assert!(only(&https, &[]).1.contains("begins with https://, and this daemon speaks only http"));
         let unknown = "[default]\ncredential_process = anchord credential-process --session nope\n";
         assert!(only(&[], &[("config", unknown)]).1.contains("a credential_process of profile `default`"));
         let (_, detail) = only(&[("AWS_EC2_METADATA_DISABLED", "true")], &[]);
         assert!(detail.contains("AWS_EC2_METADATA_DISABLED is set"), "{detail}");
         let imds = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9911");
         let (_, detail) = only(&[("AWS_EC2_METADATA_DISABLED", "true"), imds], &[]);
-        assert!(detail.contains("AWS_EC2_METADATA_DISABLED keeps them from this daemon"), "{detail}");
+        assert!(detail.contains("AWS_EC2_METADATA_DISABLED keeps them from using this daemon"), "{detail}");
     }
 
     #[test]
@@ -543,8 +545,8 @@ mod tests {
             steps.into_iter().map(|step| step.detail).collect::<Vec<_>>()
         };
         let both = [HERE, BEARER, (RELATIVE_URI, "/v2")];
-        let relative = "the CLI, Python, JavaScript, Rust, CRT, C++, Java and .NET take what \
-                        AWS_CONTAINER_CREDENTIALS_RELATIVE_URI leads to, which is never this daemon";
+        let relative = "the CLI, Python, JavaScript, Rust, CRT, C++, Java and .NET take the credentials at \
+                        AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, which is never this daemon";
         let full = "Go take credentials from this daemon, as a container does";
         assert_eq!(details(&both, &[]), [relative, full]);
 

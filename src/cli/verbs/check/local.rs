@@ -4,28 +4,29 @@ use super::environment::Door;
 use crate::cli::output;
 use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
-use anchord_config::Session;
+use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_runtime::client;
-use anchord_runtime::client::running::Running;
+use anchord_runtime::client::running::RunningDaemon;
 
-/// Whether a daemon runs, is this version, and holds what was asked about.
+/// Checks that a daemon runs, has this version, and has the chosen sessions.
 pub(super) fn daemon_steps(
-    found: &Result<Option<Running>, Failure>,
+    found: &Result<Option<RunningDaemon>, Failure>,
     settings: &Settings,
-    chosen: &[&Session],
+    chosen: &[&SessionSettings],
 ) -> Vec<Step> {
     let daemon = Subject::new("daemon", "daemon");
     let running = match found {
         Ok(Some(running)) => running,
-        Ok(None) => return vec![daemon.skipped(client::nobody(&client::places(settings)).message())],
+        Ok(None) => return vec![daemon.skipped(client::no_daemon(&client::sockets(settings)).message())],
         Err(failure) => return vec![daemon.failed("does not answer as it should", failure)],
     };
     let place = running.socket.display();
     let names: Vec<_> = running.status.sessions.iter().map(|held| held.name.as_str()).collect();
-    let found = format!("version {} at `{place}` holds {}", running.status.version, names.join(", "));
+    let found =
+        format!("version {} at `{place}` has the sessions {}", running.status.version, names.join(", "));
     let mut steps = vec![match running.status.version == env!("CARGO_PKG_VERSION") {
         true => daemon.ok(found),
         false => daemon
@@ -37,19 +38,19 @@ pub(super) fn daemon_steps(
         match held.map(|held| held.phase.as_str()) {
             Some("live") => {}
             Some(phase) => steps.push(daemon.warning(
-                format!("its session `{name}` is {phase}: clients get nothing"),
+                format!("its session `{name}` is {phase}: clients get no credentials"),
                 "see `anchord status` and this session's steps",
             )),
             None => steps.push(daemon.warning(
                 format!("it has no session `{name}`"),
-                "have it read its settings again: SIGHUP, or `systemctl reload anchord`",
+                "make it read its settings again: SIGHUP, or `systemctl reload anchord`",
             )),
         }
     }
     steps
 }
 
-/// Where a daemon is there, a file that this user may not read is no reason to open it: the daemon's user reads it.
+/// Changes the hint for files that this user cannot read: with a daemon, only the daemon's user needs to read them.
 pub(super) fn leave_files_closed(steps: &mut [Step]) {
     for step in steps {
         if step.reason_code == Some(Reason::FileForbidden) {
@@ -59,7 +60,11 @@ pub(super) fn leave_files_closed(steps: &mut [Step]) {
 }
 
 /// How clients would find the daemon that runs, or that would run with these settings.
-pub(super) fn door(running: Option<&Running>, settings: &Settings, chosen: &[&Session]) -> Door {
+pub(super) fn door(
+    running: Option<&RunningDaemon>,
+    settings: &Settings,
+    chosen: &[&SessionSettings],
+) -> Door {
     let bound = |url: &String| url.strip_prefix("http://")?.parse().ok();
     let listeners = match running {
         Some(running) => running.status.listeners.http.iter().filter_map(bound).collect(),
@@ -92,7 +97,7 @@ mod tests {
                 "version": version, "sessions": [{ "name": "web", "phase": "live" }],
             });
             let status = serde_json::from_value(status).unwrap();
-            let running = Running { socket: "/run/anchord/anchord.sock".into(), status };
+            let running = RunningDaemon { socket: "/run/anchord/anchord.sock".into(), status };
             daemon_steps(&Ok(Some(running)), &settings, &[])
         };
 

@@ -53,7 +53,7 @@ impl Models {
         self.model.is_some()
     }
 
-    pub(super) fn endpoints(&self, session: &config::Session) -> Vec<Endpoint> {
+    pub(super) fn endpoints(&self, session: &config::SessionSettings) -> Vec<Endpoint> {
         let endpoint = |id: &str, name: &str, service, named: &Option<String>| {
             let own = || format!("https://{}", host(service, &session.region, session.variant));
             Endpoint { id: id.into(), name: name.into(), url: named.clone().unwrap_or_else(own) }
@@ -67,7 +67,7 @@ impl Models {
     /// The calls, with what `held` has; `obstacle` tells what keeps them from a URL.
     pub(super) async fn steps(
         &self,
-        session: &config::Session,
+        session: &config::SessionSettings,
         way: &Way<'_>,
         held: &Result<Keys, Subject>,
         obstacle: impl Fn(&str) -> Option<Subject>,
@@ -98,7 +98,7 @@ impl Models {
 
     fn client(
         &self,
-        session: &config::Session,
+        session: &config::SessionSettings,
         way: &Way<'_>,
         endpoint: Option<&String>,
     ) -> Result<Client, Failure> {
@@ -107,7 +107,13 @@ impl Models {
         Ok(Client::new(self.https.clone(), way.clock.clone(), target))
     }
 
-    async fn listed(&self, subject: &Subject, session: &config::Session, way: &Way<'_>, keys: &Keys) -> Step {
+    async fn listed(
+        &self,
+        subject: &Subject,
+        session: &config::SessionSettings,
+        way: &Way<'_>,
+        keys: &Keys,
+    ) -> Step {
         let listed = async {
             let client = self.client(session, way, self.control.as_ref())?;
             client.foundation_models(keys).await.map_err(Unanswered::from)
@@ -127,7 +133,7 @@ impl Models {
         &self,
         subject: &Subject,
         model: &ModelId,
-        session: &config::Session,
+        session: &config::SessionSettings,
         way: &Way<'_>,
         keys: &Keys,
     ) -> Step {

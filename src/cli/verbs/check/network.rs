@@ -1,4 +1,4 @@
-//! The steps from here to an endpoint: its name, a connection, TLS and one request; and what time it is there.
+//! The steps to an endpoint: DNS lookup, connection, TLS and one request; and AWS's time.
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -27,26 +27,26 @@ pub(super) struct Way<'a> {
     pub(super) clock: &'a Clock,
 }
 
-/// Something that a session calls.
+/// An endpoint that a session calls.
 #[derive(Clone, Debug)]
 pub(super) struct Endpoint {
-    /// Before the dot in the ids of its steps.
+    /// The part before the dot in the ids of its steps.
     pub(super) id: String,
-    /// As people know it.
+    /// The name to show.
     pub(super) name: String,
     /// `https://host[:port]`.
     pub(super) url: String,
 }
 
-/// What came of asking an endpoint.
+/// The result of probing an endpoint.
 #[derive(Default)]
 pub(super) struct Probed {
     pub(super) steps: Vec<Step>,
-    /// AWS's time minus this host's, where a reply told it.
+    /// AWS's time minus this host's, if a reply has a date.
     pub(super) skew: Option<time::Duration>,
 }
 
-/// Where nobody has set a limit.
+/// The time limit if the settings have none.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Endpoint {
@@ -60,12 +60,12 @@ impl Endpoint {
 }
 
 impl Probed {
-    /// Whether it may be called.
+    /// Whether later steps can call it.
     pub(super) fn is_reached(&self) -> bool {
         self.obstacle().is_none()
     }
 
-    /// What keeps calls from it.
+    /// The failed step that prevents calls.
     pub(super) fn obstacle(&self) -> Option<Subject> {
         self.steps.iter().find(|step| step.is_failed()).map(|step| step.subject.clone())
     }
@@ -98,7 +98,7 @@ impl Way<'_> {
         };
         probed.steps.push(match first {
             Ok(found) => connect.ok(found),
-            Err(Some(failure)) => connect.failed("nobody answers", &failure),
+            Err(Some(failure)) => connect.failed("no answer", &failure),
             Err(None) => connect.skipped_after(&name),
         });
         match probed.obstacle() {
@@ -119,7 +119,7 @@ impl Way<'_> {
         let limit = self.settings.connect_timeout.unwrap_or(PATIENCE);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let failed = |why: String| {
-            let hint = "make sure that this host may reach it: routes, firewalls, and HTTPS_PROXY where there is a proxy";
+            let hint = "check this host's routes and firewalls, and HTTPS_PROXY if there is a proxy";
             let message = format!("cannot connect to {whose}{host}:{port}: {why}");
             Some(Failure::of(Reason::NoAnswer, message, Some(hint.into())))
         };
@@ -127,10 +127,10 @@ impl Way<'_> {
             Ok(Ok(stream)) => {
                 let address =
                     stream.peer_addr().map_or_else(|_| format!("{host}:{port}"), |peer| peer.to_string());
-                Ok(format!("{whose}{address} takes connections"))
+                Ok(format!("{whose}{address} accepts connections"))
             }
             Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(_) => Err(failed(format!("nothing came within {} s", limit.as_secs()))),
+            Err(_) => Err(failed(format!("no answer within {} s", limit.as_secs()))),
         }
     }
 
@@ -151,7 +151,7 @@ impl Way<'_> {
                 let read_at = self.clock.now();
                 let date = reply.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
                 let skew = date.and_then(clock::parse_http_date);
-                // What lies between the two is the way's.
+                // A date between the two instants is right: the difference is network delay.
                 probed.skew = skew.map(|aws| aws - aws.clamp(sent_at.min(read_at), read_at));
                 subject.ok(format!("{shown} answers"))
             }
@@ -176,37 +176,37 @@ async fn looked_up(subject: &Subject, host: &str, port: u16) -> Step {
             if !addresses.is_empty() {
                 return subject.ok(format!("{host} is {}", addresses.join(", ")));
             }
-            "it has no address".to_owned()
+            "no addresses".to_owned()
         }
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("nothing came within {} s", PATIENCE.as_secs()),
+        Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
     };
-    let hint = "see /etc/resolv.conf and that the Region exists; behind a proxy set HTTPS_PROXY";
+    let hint = "check /etc/resolv.conf and that the Region exists; behind a proxy, set HTTPS_PROXY";
     let failure = Failure::of(Reason::NoAnswer, format!("cannot look up {host}: {why}"), Some(hint.into()));
-    subject.failed("is not found", &failure)
+    subject.failed("not found", &failure)
 }
 
-/// The network's delay, and the whole seconds of `Date`.
+/// Allows for network delay, and for `Date`, which has whole seconds.
 const TOLERANCE: time::Duration = time::Duration::seconds(30);
 
-/// What the replies say at worst of this host's clock.
+/// The largest difference between this host's clock and the dates of the replies.
 fn worst(skews: impl Iterator<Item = time::Duration>) -> Option<time::Duration> {
     skews.max_by_key(|skew| skew.abs())
 }
 
-/// What to add to this host's clock to have AWS's, as far as the replies tell.
+/// The time to add to this host's clock to get AWS's time, by the replies.
 pub(super) fn correction(skews: impl Iterator<Item = time::Duration>) -> time::Duration {
     worst(skews).filter(|skew| skew.abs() > TOLERANCE).unwrap_or_default()
 }
 
-/// The step about this host's clock.
+/// The step that compares this host's clock with AWS's.
 pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
     let subject = Subject::new("clock", "clock");
     let Some(skew) = worst(skews) else {
-        return subject.skipped("no reply says what time it is at AWS");
+        return subject.skipped("no reply has AWS's time");
     };
     if skew.abs() <= TOLERANCE {
-        return subject.ok(format!("agrees with AWS's, to within {} s", TOLERANCE.whole_seconds()));
+        return subject.ok(format!("within {} s of AWS's clock", TOLERANCE.whole_seconds()));
     }
     let direction = if skew.is_positive() { "behind" } else { "ahead of" };
     let found = format!("this host's clock is {} s {direction} AWS's", skew.abs().whole_seconds());
@@ -214,8 +214,8 @@ pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
     if skew.unsigned_abs() <= upstream::CLOCK_TOLERANCE {
         return subject.warning(found, format!("{hint}; AWS refuses signatures from 300 s on"));
     }
-    let why = "AWS refuses signatures whose date is more than 300 s off; anchord corrects the date of its own, but not \
-               every SDK does, and all judge by this clock when credentials end";
+    let why = "AWS refuses signatures with a date that is more than 300 s off; anchord corrects the date of its own, but \
+               not every SDK does, and all use this clock to decide whether credentials have expired";
     let failure = Failure::of(Reason::ClockOff, why, Some(hint.into()));
     subject.failed(found, &failure)
 }
@@ -235,7 +235,7 @@ mod tests {
             (step.state, step.detail)
         };
 
-        assert_eq!(judged(&[0, -30]), (State::Ok, "agrees with AWS's, to within 30 s".into()));
+        assert_eq!(judged(&[0, -30]), (State::Ok, "within 30 s of AWS's clock".into()));
         assert_eq!(judged(&[3, 31]), (State::Warning, "this host's clock is 31 s behind AWS's".into()));
         assert_eq!(judged(&[-301, 2]), (State::Failed, "this host's clock is 301 s ahead of AWS's".into()));
         assert_eq!(judged(&[]).0, State::Skipped);

@@ -1,4 +1,4 @@
-//! What the SDKs' own files say, as far as it decides where credentials come from: never a secret.
+//! Reads the SDKs' own files: which profile gives which kind of credentials. Keeps no secrets.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,26 +10,26 @@ use zeroize::Zeroizing;
 use anchord_config::Environment;
 use anchord_core::content;
 
-/// The two files, where they exist.
+/// The two files of profiles.
 #[derive(Clone, Debug, Default)]
 pub(in crate::cli) struct Profiles {
-    /// `~/.aws/credentials`, or what AWS_SHARED_CREDENTIALS_FILE names.
+    /// `~/.aws/credentials`, or the file that AWS_SHARED_CREDENTIALS_FILE names.
     pub(in crate::cli) credentials: File,
-    /// `~/.aws/config`, or what AWS_CONFIG_FILE names.
+    /// `~/.aws/config`, or the file that AWS_CONFIG_FILE names.
     pub(in crate::cli) config: File,
 }
 
 /// One of them.
 #[derive(Clone, Debug, Default)]
 pub(in crate::cli) struct File {
-    /// `None` where no home is known.
+    /// `None` if HOME is not set.
     pub(in crate::cli) path: Option<PathBuf>,
     profiles: BTreeMap<String, Profile>,
-    /// Why it cannot be read, though it is there.
+    /// Why an existing file cannot be read.
     pub(in crate::cli) fault: Option<String>,
 }
 
-/// What a profile gives in one file.
+/// The settings of a profile in one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Profile {
     pub(in crate::cli) has_keys: bool,
@@ -38,13 +38,13 @@ pub(in crate::cli) struct Profile {
     pub(in crate::cli) has_web_identity: bool,
     /// IAM Identity Center, or `aws login`.
     pub(in crate::cli) has_login: bool,
-    /// Its `credential_process`, whose arguments may be anybody's.
+    /// Its `credential_process`. The arguments may be secret.
     pub(in crate::cli) process: Option<String>,
     pub(in crate::cli) region: Option<String>,
 }
 
 impl Profile {
-    /// What credentials it gives, as people call it; `None` where it gives none.
+    /// The kind of credentials that the profile gives, for messages; `None` if it gives none.
     pub(in crate::cli) fn gives(&self) -> Option<&'static str> {
         let kinds = [
             (self.has_web_identity, "a web identity"),
@@ -70,7 +70,7 @@ impl Profile {
 }
 
 impl Profiles {
-    /// Reads the files that an SDK with this environment would.
+    /// Reads the files that an SDK with this environment would read.
     pub(in crate::cli) fn read(environment: &Environment) -> Self {
         let home = environment.get("HOME").map(PathBuf::from);
         let place = |variable, name| {
@@ -109,7 +109,7 @@ impl File {
     }
 }
 
-/// Its keys are wiped with the text. Not UTF-8 is a fault, as it is to SDKs.
+/// The file's text, which is wiped after use because it may hold keys. Text that is not UTF-8 is an error, as in SDKs.
 fn text_of(path: &Path) -> Result<Zeroizing<String>, content::ReadError> {
     let bytes = content::read_text(path, MAX_BYTES)?;
     match std::str::from_utf8(bytes.expose()) {
@@ -125,7 +125,7 @@ fn plain_name(section: &str) -> Option<&str> {
     Some(section)
 }
 
-/// Of `[default]` and `[profile NAME]`; other sections are not profiles.
+/// The profile's name in `[default]` or `[profile NAME]`; other sections are not profiles.
 fn config_name(section: &str) -> Option<&str> {
     match section {
         "default" => Some(section),
@@ -139,7 +139,7 @@ fn parse(text: &str, name_of: fn(&str) -> Option<&str>) -> BTreeMap<String, Prof
     let mut profiles: BTreeMap<String, Profile> = BTreeMap::new();
     let mut current = None;
     for line in text.lines() {
-        // What is indented belongs to the setting above.
+        // An indented line belongs to the setting above it.
         if line.starts_with([' ', '\t', '#', ';']) {
             continue;
         }

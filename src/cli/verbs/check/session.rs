@@ -1,4 +1,4 @@
-//! The steps of one session: where it begins, the roles it goes through, and what its credentials may do.
+//! The steps of one session: its first credentials, its chain of roles, and calls with the last credentials.
 
 use std::time::Duration;
 
@@ -22,31 +22,31 @@ use anchord_aws::upstream::Caller;
 use anchord_aws::upstream::Sts;
 use anchord_aws::upstream::caller_identity;
 use anchord_config as config;
-use anchord_config::Source;
+use anchord_config::CredentialSource;
 use anchord_core::clock::Clock;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
 use anchord_core::failure::Failure;
 use anchord_runtime::assembly;
 
-/// A session, and all that is needed to look at it.
+/// A session to check, and what the checks need.
 #[derive(Clone, Copy)]
 pub(super) struct Patient<'a> {
-    pub(super) session: &'a config::Session,
+    pub(super) session: &'a config::SessionSettings,
     pub(super) way: &'a Way<'a>,
     pub(super) models: &'a Models,
 }
 
-/// Looks at it. Blocks.
+/// Runs all steps of the session. Blocks.
 pub(super) fn steps(patient: Patient<'_>, runtime: &Runtime) -> Vec<Step> {
     let caller = Caller::new(patient.way.transport.clone(), patient.way.clock.clone());
     let mut walk = Walk { patient, caller, steps: Vec::new(), obstacles: Vec::new() };
     match &patient.session.source {
-        Source::RolesAnywhere(source) => {
+        CredentialSource::RolesAnywhere(source) => {
             let calls = call::calls(patient.session, source);
             let endpoints = calls.iter().map(|call| call.endpoint.clone()).collect();
             let skew = runtime.block_on(walk.reach(endpoints));
-            // Loading blocks, and may need a runtime of its own. AWS judges certificates by its clock.
+            // Outside of `block_on`: loading blocks, and may need a runtime of its own. Uses AWS's time, as AWS does.
             let examined = certificate::examine(&source.identity, patient.way.clock.now() + skew);
             runtime.block_on(async {
                 let held = walk.certified(&calls, examined).await;
@@ -55,7 +55,7 @@ pub(super) fn steps(patient: Patient<'_>, runtime: &Runtime) -> Vec<Step> {
                 walk.go_on(held, principal).await;
             });
         }
-        Source::AccessKeys(source) => runtime.block_on(async {
+        CredentialSource::AccessKeys(source) => runtime.block_on(async {
             let held = walk.keyed(source).await;
             walk.go_on(held, Principal { arn: None, is_certified: false }).await;
         }),
@@ -63,19 +63,19 @@ pub(super) fn steps(patient: Patient<'_>, runtime: &Runtime) -> Vec<Step> {
     walk.steps
 }
 
-/// What a step has given, or what keeps those behind it from being tried.
+/// The result of a step, or the subject of the failed step that blocks those after it.
 type Held<T> = Result<T, Subject>;
 
 struct Walk<'a> {
     patient: Patient<'a>,
     caller: Caller,
     steps: Vec<Step>,
-    /// By URL, what keeps calls from it.
+    /// For each URL that cannot be called, the step that failed.
     obstacles: Vec<(String, Subject)>,
 }
 
 impl Walk<'_> {
-    /// The first credentials of a certificate.
+    /// Gets the first credentials with a certificate.
     async fn certified(&mut self, calls: &[Call], examined: Examined) -> Held<Credentials> {
         let Examined { steps, sent } = examined;
         let unusable = steps.iter().find(|step| step.is_failed()).map(|step| step.subject.clone());
@@ -99,7 +99,7 @@ impl Walk<'_> {
         held
     }
 
-    /// The first credentials of a user.
+    /// Gets the first credentials with access keys.
     async fn keyed(&mut self, source: &config::AccessKeySource) -> Held<Credentials> {
         let subject = Subject::new("access-keys", "access keys");
         let keys = match source.keys.load().await {
@@ -119,7 +119,7 @@ impl Walk<'_> {
             return self.session_token().await;
         }
         let now = self.patient.way.clock.moment();
-        // For as long as this takes.
+        // An hour is longer than the checks take.
         let credentials = Credentials::new(keys, now, now.wall + time::Duration::HOUR, None);
         credentials.map_err(|_| Subject::new("access-keys", "access keys"))
     }
@@ -141,14 +141,14 @@ impl Walk<'_> {
         alive.ok_or(subject)
     }
 
-    /// Probes all that will be called, compares the clocks, and gives what to add to the local one.
+    /// Probes all endpoints and compares the clocks. Returns the time to add to the local clock.
     async fn reach(&mut self, own: Vec<Endpoint>) -> time::Duration {
         let Patient { session, way, models } = self.patient;
         let sts = sts_endpoints(session).into_iter().map(|endpoint| (endpoint, needs_sts(session)));
         let bedrock = models.endpoints(session).into_iter().map(|endpoint| (endpoint, models.are_needed()));
         let all: Vec<_> =
             own.into_iter().map(|endpoint| (endpoint, true)).chain(sts).chain(bedrock).collect();
-        // At once: where a firewall swallows everything, each takes its time.
+        // In parallel: behind a firewall that drops packets, each takes until its time limit.
         let probed = join_all(all.iter().map(|(endpoint, _)| way.probe(endpoint))).await;
         let mut skews = Vec::new();
         for ((endpoint, is_needed), probed) in all.into_iter().zip(probed) {
@@ -165,7 +165,7 @@ impl Walk<'_> {
         self.obstacles.iter().find(|(of, _)| of == url).map(|(_, obstacle)| obstacle.clone())
     }
 
-    /// From the first credentials to the last, and to Bedrock.
+    /// Goes from the first credentials through the chain of roles to Bedrock.
     async fn go_on(&mut self, first: Held<Credentials>, mut principal: Principal) {
         let session = self.patient.session;
         let mut held = first.map(|credentials| credentials.keys().clone());
@@ -205,13 +205,13 @@ impl Walk<'_> {
         self.steps.extend(steps);
     }
 
-    /// The keys, if nothing keeps them from this URL.
+    /// The keys, if this URL can be called.
     fn ready(&self, held: Held<Keys>, url: &str) -> Held<Keys> {
         let keys = held?;
         self.obstacle(url).map_or(Ok(keys), Err)
     }
 
-    /// Whose credentials they are, as AWS says.
+    /// Asks AWS for the principal of the credentials.
     async fn identity(&mut self, subject: Subject, held: &Held<Keys>, sts: &Sts) -> Option<String> {
         let keys = match self.ready(held.clone(), &sts.url()) {
             Ok(keys) => keys,
@@ -226,7 +226,7 @@ impl Walk<'_> {
                 Some(identity.arn)
             }
             Err(error) => {
-                let step = subject.failed("AWS does not say whose credentials these are", &error.into());
+                let step = subject.failed("AWS does not identify these credentials", &error.into());
                 self.steps.push(if needs_sts(self.patient.session) { step } else { step.not_needed() });
                 None
             }
@@ -234,13 +234,13 @@ impl Walk<'_> {
     }
 }
 
-/// Whether the session's credentials come from STS; else it is asked for what the doctor wants to know.
-fn needs_sts(session: &config::Session) -> bool {
-    let exchanges = matches!(&session.source, Source::AccessKeys(keys) if keys.get_session_token);
+/// Whether the session itself needs STS. Otherwise only GetCallerIdentity of this check calls it.
+fn needs_sts(session: &config::SessionSettings) -> bool {
+    let exchanges = matches!(&session.source, CredentialSource::AccessKeys(keys) if keys.get_session_token);
     exchanges || !session.chain.is_empty()
 }
 
-/// Credentials as a step, failed if they are of no use to anybody.
+/// A step for credentials, failed if clients could not use them.
 fn found(
     subject: &Subject,
     credentials: &Credentials,
@@ -255,8 +255,8 @@ fn found(
     }
 }
 
-/// Each STS that is asked, once.
-fn sts_endpoints(session: &config::Session) -> Vec<Endpoint> {
+/// Each STS endpoint of the session, without duplicates.
+fn sts_endpoints(session: &config::SessionSettings) -> Vec<Endpoint> {
     let mut urls = vec![session.sts.url()];
     for step in &session.chain {
         let url = step.sts.url();

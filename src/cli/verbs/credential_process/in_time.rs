@@ -1,4 +1,4 @@
-//! Credentials for a verb, within the time that SDKs wait for it.
+//! Credentials for a verb, with a time limit below that of SDKs.
 
 use std::sync::mpsc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -18,65 +18,64 @@ use anchord_identity as identity;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemonless;
 use anchord_runtime::daemonless::Caching;
-use anchord_runtime::daemonless::Way;
+use anchord_runtime::daemonless::ObtainMode;
 
-/// For everything together.
+/// The time limit for reading settings and getting credentials together.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The credentials of the session that `settings` mean, the daemon's or else AWS's, for verbs that use them. A passphrase
-/// may be asked for.
+/// The credentials of the settings' session, from the daemon, else from AWS. May ask for a passphrase.
 pub(in crate::cli) fn credentials(
     settings: &Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    credentials_by(Way::DaemonFirst(Caching::On), settings, surroundings)
+    credentials_by(ObtainMode::DaemonFirst(Caching::On), settings, surroundings)
 }
 
-/// The same, where it matters who may be asked.
+/// The same, with a choice of sources.
 pub(in crate::cli) fn credentials_by(
-    way: Way,
+    mode: ObtainMode,
     settings: &Settings,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    obtained(&settings.with_pipes_read(), way, Instant::now() + PATIENCE, surroundings)
+    obtained(&settings.with_pipes_read(), mode, Instant::now() + PATIENCE, surroundings)
 }
 
-/// The same for settings whose pipes have been read, until `ends_at`. What a person types takes as long as it takes.
+/// The same for settings with pipes already read, until `ends_at`. Waits for a passphrase without a limit.
 pub(super) fn obtained(
     settings: &Settings,
-    way: Way,
+    mode: ObtainMode,
     ends_at: Instant,
     surroundings: &Surroundings<'_>,
 ) -> Result<Credentials, Failure> {
-    if let Some(credentials) = in_time(settings, way, ends_at, surroundings)? {
+    if let Some(credentials) = in_time(settings, mode, ends_at, surroundings)? {
         return Ok(credentials);
     }
     if let Some(session) = settings.the_session() {
         prompt::ask(session);
     }
-    let after_the_answer = in_time(settings, way, Instant::now() + PATIENCE, surroundings)?;
+    let after_the_answer = in_time(settings, mode, Instant::now() + PATIENCE, surroundings)?;
     after_the_answer.ok_or_else(|| identity::PassphraseError::NotAsked.into())
 }
 
-/// `None` where a passphrase has to be typed in first.
+/// `None` if a passphrase must be typed first.
 fn in_time(
     settings: &Settings,
-    way: Way,
+    mode: ObtainMode,
     ends_at: Instant,
     surroundings: &Surroundings<'_>,
 ) -> Result<Option<Credentials>, Failure> {
     let (settings, environment) = (settings.clone(), surroundings.environment.clone());
     within(ends_at, move || {
         let runtime = threads::runtime()?;
-        let obtained = runtime.block_on(daemonless::obtain(&settings, way, &environment, &Seams::real()));
+        let obtained = runtime.block_on(daemonless::obtain(&settings, mode, &environment, &Seams::real()));
         // A name lookup may still block a thread.
         runtime.shutdown_background();
         obtained
     })
 }
 
-/// What `work` gives in time. It has a thread of its own, which is left behind: no timer ends a call to a file system
-/// that hangs.
+/// Runs `work` in a thread of its own and waits for it until `ends_at`. A thread that hangs is left running, because no
+/// timer can interrupt a call to a file system.
 pub(super) fn within<T: Send + 'static>(
     ends_at: Instant,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
@@ -89,11 +88,11 @@ pub(super) fn within<T: Send + 'static>(
         Err(match error {
             RecvTimeoutError::Timeout => {
                 let message = format!("no credentials within {} s", PATIENCE.as_secs());
-                let hint = "check whether AWS, and the folder of this user's home, can be reached from here";
+                let hint = "check the network to AWS, and whether this user's home directory responds";
                 Failure::of(Reason::NoAnswer, message, Some(hint.into()))
             }
             RecvTimeoutError::Disconnected => {
-                Failure::of(Reason::Bug, "asking for credentials panicked; this is a bug", None)
+                Failure::of(Reason::Bug, "the thread that gets credentials panicked; this is a bug", None)
             }
         })
     })

@@ -1,4 +1,4 @@
-//! Where what is left is kept: in systemd's hands, or in a file in memory.
+//! Stores the state: in a descriptor that systemd keeps, or in a file in memory.
 
 use std::io;
 use std::io::Write as _;
@@ -20,25 +20,25 @@ use anchord_core::private_file;
 use anchord_core::secret::Secret;
 use anchord_core::text::Text;
 
-/// The place where something was, and what was there.
-pub(super) type Found = (String, Result<Secret<Vec<u8>>, Error>);
+/// The place of a stored state, and its content.
+pub(super) type StoredState = (String, Result<Secret<Vec<u8>>, Error>);
 
-/// Far above the credentials of a thousand sessions.
+/// Far more than a thousand sessions need.
 const MAX_BYTES: usize = 8 << 20;
 
-/// Where a daemon's state is kept.
+/// The place of a daemon's state.
 #[derive(Debug)]
 pub(in crate::daemon) enum Store {
     /// systemd keeps descriptors for us.
     Descriptors {
-        /// What it had kept from an earlier run, with its name.
+        /// The descriptors of an earlier run, with their names.
         passed: Vec<(String, OwnedFd)>,
-        /// Which of the two names is written next.
+        /// The index of the name to write next.
         next: AtomicUsize,
     },
     /// A private file on a file system in memory.
     File(PathBuf),
-    /// There is no good place.
+    /// There is no suitable place.
     Nowhere {
         /// Why not.
         why: String,
@@ -47,7 +47,7 @@ pub(in crate::daemon) enum Store {
 
 const FILE: &str = "state";
 
-/// Written in turn, so that one of them is whole whenever the process is killed.
+/// Written alternately, so that one of them is complete whenever the process is killed.
 const NAMES: [&str; 2] = ["anchord-state-0", "anchord-state-1"];
 
 /// Why the state cannot be written or read.
@@ -55,11 +55,11 @@ const NAMES: [&str; 2] = ["anchord-state-0", "anchord-state-1"];
 pub(in crate::daemon) enum Error {
     #[error(transparent)]
     File(#[from] private_file::Error),
-    #[error("cannot make a descriptor for systemd to keep")]
+    #[error("cannot make a memfd for the state")]
     Descriptor(#[source] io::Error),
-    #[error("cannot hand a descriptor to systemd")]
+    #[error("cannot pass the state's descriptor to systemd")]
     Notify(#[source] io::Error),
-    #[error("the descriptor that systemd kept cannot be read")]
+    #[error("cannot read the descriptor that systemd kept")]
     Kept(#[source] io::Error),
 }
 
@@ -80,17 +80,18 @@ impl Classify for Error {
 }
 
 impl Store {
-    /// The best place there is; `None` for a daemon that may write nowhere.
+    /// Chooses the best place. `runtime_directory` is `None` if the daemon has none to write to.
     pub(in crate::daemon) fn choose(passed: &mut Passed, runtime_directory: Option<&Path>) -> Self {
         if passed.keeps_descriptors {
             let passed = std::mem::take(&mut passed.kept);
             let next = AtomicUsize::new(usize::from(passed.iter().any(|(name, _)| name == NAMES[0])));
-            // Left by a run that had no descriptors to leave; what is newer is not there.
+            // An earlier run without systemd's store may have left a file. It is older than the descriptors, so remove
+            // it.
             let _ = runtime_directory.map(|path| fs_err::remove_file(path.join(FILE)));
             return Self::Descriptors { passed, next };
         }
         let Some(runtime_directory) = runtime_directory else {
-            return Self::Nowhere { why: "there is no runtime directory to write to".into() };
+            return Self::Nowhere { why: "there is no writable runtime directory".into() };
         };
         match is_in_memory(runtime_directory) {
             Ok(true) => Self::File(runtime_directory.join(FILE)),
@@ -101,24 +102,30 @@ impl Store {
         }
     }
 
-    /// All that an earlier run left.
-    pub(super) fn read(&mut self) -> Vec<Found> {
+    /// Reads everything that an earlier run left.
+    pub(super) fn read(&mut self) -> Vec<StoredState> {
         match self {
-            Self::Descriptors { passed, .. } => std::mem::take(passed)
-                .into_iter()
-                .filter(|(name, _)| NAMES.contains(&name.as_str()))
-                .map(|(name, descriptor)| (name, read_all(descriptor).map_err(Error::Kept)))
-                .collect(),
-            Self::File(path) => private_file::read(path, MAX_BYTES)
-                .transpose()
-                .map(|found| (path.display().to_string(), found.map_err(Error::File)))
-                .into_iter()
-                .collect(),
+            Self::Descriptors { passed, .. } => {
+                let mut found = Vec::new();
+                for (name, descriptor) in std::mem::take(passed) {
+                    if NAMES.contains(&name.as_str()) {
+                        found.push((name, read_all(descriptor).map_err(Error::Kept)));
+                    }
+                }
+                found
+            }
+            Self::File(path) => match private_file::read(path, MAX_BYTES).transpose() {
+                Some(content) => vec![(path.display().to_string(), content.map_err(Error::File))],
+                None => Vec::new(),
+            },
             Self::Nowhere { .. } => Vec::new(),
         }
     }
 
-    /// Puts `content` in the place of what was kept before.
+    /// Replaces the stored state with `content`.
+    ///
+    /// # Errors
+    /// If it cannot be written or passed to systemd.
     pub(in crate::daemon) fn write(&self, content: &Secret<Vec<u8>>) -> Result<(), Error> {
         match self {
             Self::Descriptors { next, .. } => {
@@ -126,7 +133,7 @@ impl Store {
                 let now = next.load(Ordering::Relaxed);
                 let (name, other) = (NAMES[now], NAMES[1 - now]);
                 systemd::keep_descriptor(name, &descriptor).map_err(Error::Notify)?;
-                // The one before goes only when its successor is there.
+                // Drop the old descriptor only after systemd has the new one.
                 systemd::forget_descriptor(other).map_err(Error::Notify)?;
                 next.store(1 - now, Ordering::Relaxed);
                 Ok(())
@@ -137,7 +144,7 @@ impl Store {
     }
 }
 
-/// A memfd that nobody can change any more, ourselves included.
+/// Makes a memfd that no process can change any more, this one included.
 fn sealed(content: &Secret<Vec<u8>>) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     private_file::check_size_limit(content.expose().len())?;
@@ -148,7 +155,7 @@ fn sealed(content: &Secret<Vec<u8>>) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// From the start: whoever shares the descriptor shares its position.
+/// Reads from offset 0, because processes that share a descriptor share its position.
 fn read_all(descriptor: OwnedFd) -> io::Result<Secret<Vec<u8>>> {
     let file = std::fs::File::from(descriptor);
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
@@ -160,7 +167,7 @@ fn read_all(descriptor: OwnedFd) -> io::Result<Secret<Vec<u8>>> {
     Ok(Secret::new(content))
 }
 
-/// Whether what is written there is gone with the power.
+/// Whether the file system is in memory only.
 fn is_in_memory(directory: &Path) -> io::Result<bool> {
     const TMPFS: u64 = 0x0102_1994;
     const RAMFS: u64 = 0x8584_58f6;

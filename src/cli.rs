@@ -1,4 +1,4 @@
-//! The command line: `grammar` says what may be written, `verbs` runs it, `output` prints what it found.
+//! The command line: `grammar` parses it, `verbs` runs it, `output` prints the results.
 
 mod grammar;
 mod output;
@@ -18,7 +18,7 @@ use anchord_config::Arguments;
 use anchord_config::Environment;
 use anchord_runtime::client::running;
 
-/// What a verb may touch besides its arguments.
+/// What a verb may use besides its arguments.
 pub(crate) struct Surroundings<'a> {
     /// Variables, current folder and user.
     pub(crate) environment: &'a Environment,
@@ -30,7 +30,7 @@ pub(crate) struct Surroundings<'a> {
 }
 
 impl<'a> Surroundings<'a> {
-    /// Those of a process: what it is called, [`main`] sees from its arguments.
+    /// For a process. [`main`] takes the program's name from the arguments.
     pub(crate) fn new(
         environment: &'a Environment,
         stdout: &'a mut dyn Write,
@@ -39,13 +39,13 @@ impl<'a> Surroundings<'a> {
         Self { environment, stdout, stderr, name: Name::Anchord }
     }
 
-    /// The same with another place for everything but data.
+    /// The same with another stderr.
     fn with_stderr<'b>(&'b mut self, stderr: &'b mut dyn Write) -> Surroundings<'b> {
         Surroundings { environment: self.environment, stdout: &mut *self.stdout, stderr, name: self.name }
     }
 }
 
-/// Runs the verb that `arguments` (the program's name first) ask for.
+/// Runs the verb that `arguments` name. The first argument is the program's name.
 pub(crate) fn main(
     arguments: impl IntoIterator<Item = OsString>,
     surroundings: &mut Surroundings<'_>,
@@ -61,16 +61,16 @@ pub(crate) fn main(
     }
 }
 
-/// Prints it where it belongs: help and version are data, the rest is a mistake.
+/// Prints help and version on stdout, and errors on stderr.
 fn explain(unparsed: Unparsed, line: &CommandLine, surroundings: &mut Surroundings<'_>) -> Exit {
     let (failure, exit) = match unparsed {
         Unparsed::Shown { text, is_asked_for: true } => return output::print(surroundings, &text),
         Unparsed::Shown { text, is_asked_for: false } => {
-            // Nobody is left to tell if stderr is closed.
+            // If stderr is closed, there is no other place for the text.
             let _ = surroundings.stderr.write_all(text.as_bytes());
             return Exit::Usage;
         }
-        // As a mistake in a setting ends, which it is in a file.
+        // The same exit code as for this mistake in a file.
         Unparsed::HoldsPem(failure) => (failure, Exit::Failed),
         Unparsed::Misused(failure) => (failure, Exit::Usage),
     };
@@ -81,7 +81,7 @@ fn explain(unparsed: Unparsed, line: &CommandLine, surroundings: &mut Surroundin
     exit
 }
 
-/// The names of the sessions that a line may mean: those of its settings and those of the daemon.
+/// The names of the sessions in the settings that a line names, and in the daemon.
 fn sessions(line: &CommandLine, environment: &Environment) -> Vec<String> {
     let places = ["config", "socket-path", "runtime-directory"];
     let given = places.into_iter().filter_map(|flag| Some((flag, line.value_of(flag)?)));

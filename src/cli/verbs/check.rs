@@ -1,6 +1,6 @@
-//! `anchord check`: the doctor. It looks at everything between a setting and a call, and says what to do.
+//! `anchord check`: the doctor. It checks everything between a setting and a call to AWS, and says what to do.
 //!
-//! Nothing on this host is changed: it signs in for itself, and neither reads nor writes what the daemon keeps.
+//! It changes nothing on this host: it gets credentials of its own, and neither reads nor writes the daemon's.
 
 mod call;
 mod certificate;
@@ -102,7 +102,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     }
 }
 
-/// For a user of the host's daemon, who need not have what a daemon needs: a runtime directory, a session.
+/// The report for a user of the host's daemon, who does not need what a daemon needs, such as a runtime directory.
 fn of_a_client(matches: &ArgMatches, model: Option<ModelId>, environment: &Environment) -> Option<Report> {
     let settings = config::load_for_client(matches, environment).ok()?;
     if settings.sessions.is_empty() {
@@ -116,19 +116,20 @@ fn of_a_client(matches: &ArgMatches, model: Option<ModelId>, environment: &Envir
     examine(&settings, &chosen, model, environment).ok()
 }
 
-/// For a user without sessions of their own, where a daemon answers: what leads this environment's SDKs to it.
+/// The report for a user without sessions: whether a daemon answers, and whether this environment's SDKs find it.
 fn of_the_daemon_alone(settings: &Settings, environment: &Environment) -> Option<Report> {
     let found = threads::runtime().ok()?.block_on(running::find(settings, settings.picked.as_deref()));
     let running = match found {
         Ok(running) => running?,
         Err(failure) => {
-            let mut steps = vec![configuration().skipped("this user defines no session")];
+            let mut steps = vec![configuration().skipped("this user's settings define no session")];
             steps.extend(local::daemon_steps(&Err(failure), settings, &[]));
             return Some(Report { steps, sessions: Vec::new() });
         }
     };
     let names: Vec<_> = running.status.sessions.iter().map(|held| held.name.as_str()).collect();
-    let what = format!("this user defines no session; the daemon's are {}", names.join(", "));
+    let what =
+        format!("this user's settings define no session; the daemon's sessions are {}", names.join(", "));
     let mut steps = vec![configuration().ok(what)];
     let door = local::door(Some(&running), settings, &[]);
     steps.extend(local::daemon_steps(&Ok(Some(running)), settings, &[]));
@@ -136,8 +137,11 @@ fn of_the_daemon_alone(settings: &Settings, environment: &Environment) -> Option
     Some(Report { steps, sessions: Vec::new() })
 }
 
-/// The session of that name, or all.
-fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a config::Session>, Failure> {
+/// The session of that name, or all sessions if there is no name.
+fn chosen<'a>(
+    settings: &'a Settings,
+    name: Option<&str>,
+) -> Result<Vec<&'a config::SessionSettings>, Failure> {
     let sessions = settings.sessions.iter();
     let found: Vec<_> =
         sessions.clone().filter(|session| name.is_none_or(|name| session.name == name)).collect();
@@ -151,9 +155,9 @@ fn chosen<'a>(settings: &'a Settings, name: Option<&str>) -> Result<Vec<&'a conf
     Ok(found)
 }
 
-const FILE_BY_FLAG: &str = "a settings file is named by its flag: `anchord check --config FILE`";
+const FILE_BY_FLAG: &str = "name a settings file with its flag: `anchord check --config FILE`";
 
-/// What was written is not repeated: it may be a secret in the wrong place.
+/// The message does not repeat the name: it may be a secret in the wrong place.
 fn no_such_session(hint: String) -> Failure {
     Failure::of(Reason::UnknownSession, "there is no such session", Some(hint.into()))
 }
@@ -184,7 +188,7 @@ fn configuration_steps(settings: &Settings) -> Vec<Step> {
 
 fn examine(
     settings: &Settings,
-    chosen: &[&config::Session],
+    chosen: &[&config::SessionSettings],
     model: Option<ModelId>,
     environment: &Environment,
 ) -> Result<Report, Failure> {

@@ -1,4 +1,4 @@
-//! What a running daemon is made of besides its listeners, and how new settings take its place.
+//! The parts of a running daemon that a reload replaces, and how it replaces them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use tokio::sync::watch;
 use super::Bound;
 use super::Error;
 use super::credentials_files;
-use super::credentials_files::Followed;
+use super::credentials_files::FollowedFiles;
 use super::front_ends::FrontEnds;
 use super::front_ends::front_ends;
-use super::roster;
-use super::roster::Difference;
-use super::roster::Roster;
-use super::roster::Workshop;
+use super::running_sessions;
+use super::running_sessions::Dependencies;
+use super::running_sessions::Difference;
+use super::running_sessions::RunningSessions;
 use super::runtime_directory::RuntimeDirectory;
 use super::secrets::Secrets;
 use crate::assembly;
@@ -25,21 +25,21 @@ use anchord_config::Settings;
 use anchord_frontend::Imds;
 use anchord_frontend::Route;
 
-/// The sessions, what serves them, and what both were made from.
-pub(super) struct Engine {
+/// The sessions, their front ends, and what both were made from.
+pub(super) struct Reloadable {
     pub(super) settings: Settings,
     pub(super) seams: Seams,
     pub(super) bound: Bound,
     pub(super) transport: Arc<Replaceable>,
-    pub(super) roster: watch::Sender<Roster>,
-    pub(super) credentials_files: watch::Sender<Followed>,
+    pub(super) running: watch::Sender<RunningSessions>,
+    pub(super) credentials_files: watch::Sender<FollowedFiles>,
     pub(super) routes: Routes,
     pub(super) secrets: watch::Sender<Arc<Secrets>>,
-    /// Its lock is held until the daemon has ended.
+    /// Its lock is held until the daemon ends.
     pub(super) directory: Arc<RuntimeDirectory>,
 }
 
-/// What each kind of listener serves from the next request on.
+/// What each kind of listener serves. A change applies from the next request on.
 pub(super) struct Routes {
     pub(super) tcp: watch::Sender<Arc<dyn Route>>,
     pub(super) unix: watch::Sender<Arc<dyn Route>>,
@@ -58,15 +58,15 @@ impl Routes {
     }
 }
 
-/// What came of new settings.
+/// The result of a reload.
 #[derive(Debug)]
 pub(super) struct Applied {
     pub(super) sessions: Difference,
-    /// The settings that hold only after a restart.
+    /// The changed settings that take effect only after a restart.
     pub(super) waiting: Vec<&'static str>,
 }
 
-/// New settings with all that is read for them, ready to be taken over.
+/// New settings, with the files that they need already read.
 pub(super) struct Prepared {
     settings: Settings,
     transport: Arc<dyn Transport>,
@@ -74,7 +74,7 @@ pub(super) struct Prepared {
     waiting: Vec<&'static str>,
 }
 
-/// What it takes to prepare new settings, apart from the engine: reading files may block.
+/// The input to prepare new settings. It is separate from [`Reloadable`], because reading files may block.
 pub(super) struct Preparation {
     before: Settings,
     seams: Seams,
@@ -84,18 +84,23 @@ pub(super) struct Preparation {
 }
 
 impl Preparation {
-    /// Reads what `settings` name. On `Err` nothing has changed, here or on disk.
+    /// Reads the files that `settings` name.
+    ///
+    /// # Errors
+    /// If one cannot be used. Then nothing has changed, in memory or on disk.
     pub(super) fn prepare(self, mut settings: Settings) -> Result<Prepared, Error> {
         let waiting = self.keep_what_is_bound(&mut settings);
         let transport = assembly::transport(&settings, &self.seams)?;
-        // It may have been deleted since the start. Without the secrets in force others would be made below.
+        // The directory may have been deleted since the start. Restore the current secrets, or new ones would be made
+        // below.
         self.directory.restore(&self.secrets)?;
         let key = self.secrets.token_key.clone();
         let secrets = Secrets::load(&settings, &self.seams, self.directory.is_there(), key)?;
         Ok(Prepared { settings, transport, secrets, waiting })
     }
 
-    /// Listeners and files that clients know stay where they are.
+    /// Keeps the places of listeners and files, because clients know them. Returns the settings that a reload cannot
+    /// change.
     fn keep_what_is_bound(&self, settings: &mut Settings) -> Vec<&'static str> {
         let before = &self.before;
         let mut waiting = Vec::new();
@@ -108,7 +113,7 @@ impl Preparation {
         keep("http.listen", settings.listen == before.listen);
         keep("socket", settings.socket == before.socket);
         keep("log.format", settings.log.format == before.log.format);
-        // Nothing was bound for them at the start.
+        // No address was bound for them at the start.
         if !self.has_http {
             keep("imds", settings.imds.is_none());
             keep("container", !settings.container);
@@ -121,8 +126,8 @@ impl Preparation {
     }
 }
 
-impl Engine {
-    /// What it takes to prepare new settings.
+impl Reloadable {
+    /// The input to prepare new settings.
     pub(super) fn preparation(&self) -> Preparation {
         Preparation {
             before: self.settings.clone(),
@@ -133,43 +138,43 @@ impl Engine {
         }
     }
 
-    /// Takes note of an address that is listened on now.
+    /// Notes that the daemon now listens on an address.
     pub(super) fn add_listener(&mut self, waiting: SocketAddr, listening: SocketAddr) -> Result<(), Error> {
         self.bound.waiting.remove(&waiting);
         self.bound.http.push(listening);
         self.show_listeners()
     }
 
-    /// Takes note of why an address is not listened on.
+    /// Notes why the daemon does not listen on an address.
     pub(super) fn note_trouble(&mut self, waiting: SocketAddr, trouble: Option<String>) -> Result<(), Error> {
         self.bound.waiting.insert(waiting, trouble);
         self.show_listeners()
     }
 
     fn show_listeners(&mut self) -> Result<(), Error> {
-        let (roster, secrets) = (self.roster.borrow().clone(), Arc::clone(&self.secrets.borrow()));
+        let (running, secrets) = (self.running.borrow().clone(), Arc::clone(&self.secrets.borrow()));
         let before = self.routes.imds.as_ref();
-        let front_ends = front_ends(&self.settings, &self.seams, &roster, &self.bound, &secrets, before)?;
+        let front_ends = front_ends(&self.settings, &self.seams, &running, &self.bound, &secrets, before)?;
         self.routes.replace(front_ends);
         Ok(())
     }
 
-    /// Takes over new settings.
+    /// Puts new settings into effect.
     pub(super) fn apply(&mut self, prepared: Prepared) -> Result<Applied, Error> {
         let Prepared { settings, transport, secrets, waiting } = prepared;
-        // First, for the sessions that start now use it at once.
+        // Replace the transport first, because new sessions use it immediately.
         self.transport.replace(transport);
         let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&self.transport);
-        let shop = Workshop { seams: &self.seams, transport: &shared };
-        let before = self.roster.borrow().clone();
-        let (roster, sessions) = roster::follow(&before, &settings, shop);
+        let dependencies = Dependencies { seams: &self.seams, transport: &shared };
+        let before = self.running.borrow().clone();
+        let (running, sessions) = running_sessions::follow(&before, &settings, dependencies);
         let before = self.routes.imds.as_ref();
-        let front_ends = front_ends(&settings, &self.seams, &roster, &self.bound, &secrets, before)?;
+        let front_ends = front_ends(&settings, &self.seams, &running, &self.bound, &secrets, before)?;
 
         self.routes.replace(front_ends);
         self.credentials_files
-            .send_replace(credentials_files::followed(&settings.credentials_files, &roster));
-        self.roster.send_replace(roster);
+            .send_replace(credentials_files::followed(&settings.credentials_files, &running));
+        self.running.send_replace(running);
         self.secrets.send_replace(Arc::new(secrets));
         self.settings = settings;
         Ok(Applied { sessions, waiting })

@@ -1,4 +1,4 @@
-//! What the cache keeps of one session, and its written form.
+//! A cache entry, and its file format.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::checksummed::Format;
+use crate::checksummed::ChecksummedFormat;
 use crate::checksummed::Unusable;
 use anchord_core::clock;
 use anchord_core::clock::Clock;
@@ -21,22 +21,22 @@ use anchord_core::text::Text;
 use anchord_identity::SourceStamp;
 use anchord_session as session;
 
-/// What is kept. Credentials stay when a failure is added.
+/// A cache entry: credentials, a failure, or both.
 #[derive(Clone, Default, Deserialize, Serialize)]
-pub(super) struct Entry {
+pub(super) struct CacheEntry {
     made: Option<Stored>,
-    /// What stood for the certificate when they were made.
+    /// Identifies the certificate with which the credentials were obtained.
     leaf: Option<String>,
-    /// How long the set lived that AWS granted last, in seconds, where the one that is kept lives longer.
+    /// The life in seconds of the set that AWS granted last, if the entry keeps an older set that ends later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     granted: Option<i64>,
-    failed: Option<Failed>,
-    /// What tells the identity that it was made with, where nothing in the settings does.
+    failed: Option<CachedFailure>,
+    /// The identity with which the credentials were obtained, if the settings do not decide it.
     identity: Option<String>,
 }
 
 #[derive(Clone, Deserialize, Serialize)]
-struct Failed {
+struct CachedFailure {
     until: String,
     message: String,
     hint: Option<String>,
@@ -47,35 +47,35 @@ struct Failed {
     /// Absent in entries of earlier versions.
     #[serde(default)]
     reason: Option<String>,
-    /// The identity's files as they were.
+    /// Identifies the content of the identity's files at that time.
     files: String,
 }
 
-/// How long a failure is shared with processes that come after it.
+/// How long other processes get the failure without a call.
 const FAILURE_IS_SHARED_FOR: Duration = Duration::from_secs(5);
-const FORMAT: Format = Format { title: "anchord cache 1", checksum: sha256_hex };
+const FORMAT: ChecksummedFormat = ChecksummedFormat { title: "anchord cache 1", checksum: sha256_hex };
 
-impl Entry {
-    /// Fresh credentials, and no failure.
+impl CacheEntry {
+    /// An entry with new credentials and no failure.
     pub(super) fn made(credentials: &Credentials, seen: &SourceStamp, clock: &Clock) -> Self {
         Self { made: Some(Stored::of(credentials, clock)), leaf: seen.leaf.clone(), ..Self::default() }
     }
 
-    /// The same credentials and no failure, after AWS has granted others of this life, which end earlier.
+    /// The entry without a failure, after AWS granted another set with this life, which ends earlier than the entry's.
     pub(super) fn granted(self, life: time::Duration) -> Self {
         Self { granted: Some(life.whole_seconds()), failed: None, ..self }
     }
 
-    /// With how much life left a set of the life that was granted last would outlive what is kept; `None` if what was
-    /// granted last is kept.
+    /// The remaining life at which a new set would outlive the kept one, judged by the last grant. `None` if the entry
+    /// keeps the last granted set.
     pub(super) fn left_when_outlived(&self) -> Option<time::Duration> {
-        // AWS grants no less; one odd answer must not put off the renewal to the last minute.
+        // AWS grants no shorter life, and one odd answer must not delay the renewal to the last minute.
         self.granted.map(|seconds| time::Duration::seconds(seconds).max(session::SHORTEST_GRANT))
     }
 
-    /// The same, with a failure that others need not repeat for a moment.
+    /// The entry with a failure, which other processes get for a moment without a call.
     pub(super) fn failed(mut self, failure: &Failure, seen: &SourceStamp, now: OffsetDateTime) -> Self {
-        self.failed = Some(Failed {
+        self.failed = Some(CachedFailure {
             until: clock::rfc3339(now + FAILURE_IS_SHARED_FOR),
             message: failure.message().to_owned(),
             hint: failure.hint().map(str::to_owned),
@@ -87,29 +87,29 @@ impl Entry {
         self
     }
 
-    /// The same, made with this identity as far as it is known.
+    /// The entry with this identity. An unknown identity leaves it unchanged.
     pub(super) fn with_identity(mut self, identity: Option<&str>) -> Self {
         self.identity = identity.map(str::to_owned).or(self.identity);
         self
     }
 
-    /// Whether it was made with this identity. One that cannot be had just now is no news.
+    /// Whether it is of this identity. An unknown identity counts as the same.
     pub(super) fn is_with(&self, identity: Option<&str>) -> bool {
         identity.is_none() || self.identity.as_deref() == identity
     }
 
-    /// The credentials, complete but perhaps expired; `None` too if no clock tells how old they are.
+    /// The credentials, which may have expired; `None` if there are none, or if no clock shows their age.
     pub(super) fn credentials(&self, clock: &Clock) -> Option<Credentials> {
         self.made.as_ref()?.credentials(clock)
     }
 
-    /// Whether they were made with the certificate that is there. One that cannot be seen is no news.
+    /// Whether the credentials are of the current certificate. An unreadable certificate counts as the same.
     pub(super) fn is_of(&self, seen: &SourceStamp) -> bool {
         seen.leaf.is_none() || self.leaf == seen.leaf
     }
 
-    /// A failure of a moment ago, unless files have changed since. One from the future (the clock was set back) counts
-    /// for nothing.
+    /// A recent failure, unless files have changed since. A failure from the future (the clock was set back) is
+    /// ignored.
     pub(super) fn failure(&self, seen: &SourceStamp, now: OffsetDateTime) -> Option<Failure> {
         self.recent(now).filter(|failed| failed.files == seen.files).map(|failed| {
             let reason = Reason::of_words(failed.reason.as_deref(), Some(&failed.class));
@@ -118,25 +118,25 @@ impl Entry {
         })
     }
 
-    /// Whether nobody has a use for it any more.
+    /// Whether both credentials and failure have expired.
     pub(super) fn is_over(&self, clock: &Clock) -> bool {
         let now = clock.moment();
         let is_alive = |credentials: Credentials| credentials.remaining(now) > time::Duration::ZERO;
         !self.credentials(clock).is_some_and(is_alive) && self.recent(now.wall).is_none()
     }
 
-    fn recent(&self, now: OffsetDateTime) -> Option<&Failed> {
+    fn recent(&self, now: OffsetDateTime) -> Option<&CachedFailure> {
         let failed = self.failed.as_ref()?;
         let until = clock::parse_rfc3339(&failed.until)?;
         (now < until && until <= now + FAILURE_IS_SHARED_FOR).then_some(failed)
     }
 
-    /// The written form.
+    /// Encodes the entry.
     pub(super) fn encode(&self) -> Secret<Vec<u8>> {
         FORMAT.encode(self)
     }
 
-    /// Reads the written form.
+    /// Decodes an entry.
     pub(super) fn decode(bytes: &Secret<Vec<u8>>) -> Result<Self, Unusable> {
         FORMAT.decode(bytes)
     }
@@ -146,7 +146,7 @@ impl Entry {
 mod tests {
     use super::*;
 
-    /// Another alphabet of the checksum would lose the cache in an upgrade.
+    /// A different encoding of the checksum would lose the cache in an upgrade.
     #[test]
     fn an_entry_that_an_earlier_version_wrote_is_read() {
         let text = concat!(
@@ -154,7 +154,7 @@ mod tests {
             r#"{"made":null,"leaf":null,"failed":null,"identity":"robot"}"#
         );
 
-        let read = Entry::decode(&Secret::new(text.into())).unwrap();
+        let read = CacheEntry::decode(&Secret::new(text.into())).unwrap();
 
         assert!(read.is_with(Some("robot")) && !read.is_with(Some("other")));
     }

@@ -1,8 +1,8 @@
-//! The verbs and flags of AWS's `aws_signing_helper`, for those who have it in their scripts.
+//! The verbs and flags of AWS's `aws_signing_helper`, for scripts that call that tool.
 //!
-//! Called by that name (a symbolic link) the program has that tool's verbs and nothing else, and what it does is what
-//! the flags say: no configuration file, no variables of anchord's, no daemon. Called `anchord` it takes the same
-//! command lines beside its own. What differs on purpose is in [`flags::FLAGS`].
+//! Under that name (a symbolic link) the program has only that tool's verbs, and only flags configure it: it reads no
+//! configuration file and no `ANCHORD_` variables, and asks no daemon. Under the name `anchord` it accepts the same
+//! command lines beside its own. [`flags::FLAGS`] lists the intended differences.
 
 mod collisions;
 mod fit;
@@ -24,7 +24,7 @@ use clap::ArgAction;
 use clap::Command;
 
 use anchord_config as config;
-use anchord_config::arguments::Use;
+use anchord_config::arguments::FlagSet;
 
 pub(super) use flags::has_flag;
 pub(in crate::cli) use hints::in_flags;
@@ -34,10 +34,10 @@ pub(in crate::cli) use line::as_failure;
 pub(in crate::cli) use line::missing;
 pub(in crate::cli) use words::Words;
 
-/// What the program was called.
+/// The name under which the program was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Name {
-    /// Its own name, or any but the other.
+    /// `anchord`, or any name except `aws_signing_helper`.
     Anchord,
     /// `aws_signing_helper`.
     Helper,
@@ -48,61 +48,65 @@ const HELPER: &str = "aws_signing_helper";
 /// The verbs of AWS's tool that have flags.
 const VERBS: &[&str] = &["credential-process", "serve", "update", "read-certificate-data", "sign-string"];
 
-/// Flags of ours for which one session without a configuration file has no use, or its own way.
+/// Flags of anchord that one session without a configuration file does not need, or sets in another way.
 const OF_DAEMONS: &[&str] = &["config", "session", "listen", "imds-enabled", "imds-session"];
-/// Flags of ours about what a daemon serves.
+/// Flags of anchord about the listeners of a daemon.
 const OF_LISTENERS: &[&str] =
     &["runtime-directory", "container-enabled", "socket-enabled", "socket-path", "socket-mode"];
 
 const OF_LOGS: &[&str] = &["log-level", "log-format"];
 
 impl Name {
-    /// By the first of a process's arguments.
+    /// From the first of the process's arguments.
     pub(in crate::cli) fn of(arguments: &[OsString]) -> Self {
         let called = arguments.first().map(Path::new).and_then(Path::file_name);
         if called.is_some_and(|called| called == HELPER) { Self::Helper } else { Self::Anchord }
     }
 }
 
-/// The grammar under the other name.
+/// The grammar under the name `aws_signing_helper`.
 pub(super) fn command() -> Command {
     let verbs = VERBS.iter().map(|verb| subcommand(verb, Name::Helper));
     Command::new(HELPER)
-        .about("anchord, called by the name of AWS's tool for IAM Roles Anywhere: its verbs, its flags")
+        .about(
+            "anchord under the name of AWS's tool for IAM Roles Anywhere, with that tool's verbs and flags",
+        )
         .max_term_width(110)
         .subcommands(verbs)
         .subcommand(Command::new("version").about("Print anchord's version"))
 }
 
-/// The grammar of one of [`VERBS`]. A flag that is given twice holds as it was given last, as in AWS's tool.
+/// The grammar of one of [`VERBS`]. If a flag is given twice, the last value counts, as in AWS's tool.
 pub(in crate::cli) fn subcommand(verb: &'static str, name: Name) -> Command {
     let about = match verb {
         "credential-process" => "Print credentials as `credential_process` of an AWS profile expects them",
         "serve" => {
-            "Serve one session's credentials as EC2's metadata service does, without a configuration file"
+            "Serve one session's credentials like EC2's metadata service (IMDS), without a configuration file"
         }
-        "update" => "Write credentials into the shared credentials file, and keep them fresh",
-        "read-certificate-data" => "Print what a certificate file holds, or the certificates of tokens",
-        _ => "Sign a fixed text with a private key, to see whether it can sign",
+        "update" => "Write credentials to the shared credentials file and renew them",
+        "read-certificate-data" => {
+            "Print the data of a certificate file, or list the certificates of PKCS#11 tokens"
+        }
+        _ => "Sign a fixed text, to test whether a private key can sign",
     };
     let command = Command::new(verb).about(about).args_override_self(true).args(arguments(verb, name));
     match verb {
         "serve" => with_defaults(command),
         "update" => with_no_cache(with_file(command)),
         "credential-process" => with_no_cache(command),
-        // Both have something to do without one.
+        // Neither needs a certificate.
         _ => command.mut_arg("certificate", |argument| argument.help(CERTIFICATE)),
     }
 }
 
 const CERTIFICATE: &str = "Certificate: a PEM or PKCS#12 file, pkcs11:URI, spiffe: or spiffe://ID";
 
-/// Ours as far as the verb has a use for them, then theirs.
+/// anchord's own flags that the verb uses, then those of AWS's tool.
 fn arguments(verb: &str, name: Name) -> Vec<Arg> {
-    let about_credentials = config::arguments::of(Use::Credentials);
+    let about_credentials = config::arguments::of(FlagSet::Credentials);
     let is_about_credentials = |flag: &str| about_credentials.iter().any(|own| own.get_id() == flag);
     let is_of_use = |flag: &str| match (verb, name) {
-        // Only what goes on for ever has logs of its own.
+        // Of the two, only `update` keeps running and logs.
         ("credential-process", Name::Anchord) => is_about_credentials(flag),
         ("update", Name::Anchord) => is_about_credentials(flag) || OF_LOGS.contains(&flag),
         ("credential-process" | "update", Name::Helper) => {
@@ -123,15 +127,15 @@ fn arguments(verb: &str, name: Name) -> Vec<Arg> {
     own.into_iter().chain(theirs).collect()
 }
 
-/// Front ends that `serve` leaves off unless a flag turns them on, and what help says of them.
+/// Front ends that `serve` starts only if a flag turns them on, and their help.
 pub(in crate::cli) const OFF_UNLESS_GIVEN: [(&str, &str); 2] = [
     ("socket-enabled", "Serve the Unix socket [default: false]"),
     ("container-enabled", "Serve container credentials [default: false]"),
 ];
-const FOLDER: &str = "The folder of the token key [default: serve-PORT in $RUNTIME_DIRECTORY, /run/anchord (for root) or \
-                      $XDG_RUNTIME_DIR/anchord, else a temporary one]";
+const FOLDER: &str = "Directory of the token key [default: serve-PORT in $RUNTIME_DIRECTORY, /run/anchord (for root) or \
+                      $XDG_RUNTIME_DIR/anchord, else a temporary directory]";
 
-/// `serve` with help that tells its own defaults.
+/// `serve` with help that names its own defaults.
 fn with_defaults(command: Command) -> Command {
     let command = command.mut_arg("runtime-directory", |argument| argument.help(FOLDER));
     OFF_UNLESS_GIVEN
@@ -141,14 +145,14 @@ fn with_defaults(command: Command) -> Command {
 
 /// `update` with the flag that only anchord has.
 fn with_file(command: Command) -> Command {
-    let help = "The file to write [default: AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials]";
+    let help = "File to write [default: AWS_SHARED_CREDENTIALS_FILE, or ~/.aws/credentials]";
     command
         .long_about(
             "Write credentials into a profile of the shared credentials file, and renew them before they expire, until \
              stopped. Keeps retrying after errors (they are logged; the file is left unchanged). Stop it with SIGTERM or \
              SIGINT. It does not start if nothing names a session, or if neither the settings nor the daemon have the \
-             session; it waits for a daemon that does not run yet. The rest of the file is left unchanged. Programs read \
-             the credentials when they start; some SDKs also read them again when the old ones expire.",
+             session. If the daemon does not run yet, it waits for the daemon. It leaves the rest of the file unchanged. \
+             Programs read the credentials when they start; some SDKs read them again when the old ones expire.",
         )
         .arg(Arg::new("credentials-file").long("credentials-file").value_name("PATH").help(help))
 }
@@ -158,6 +162,6 @@ pub(in crate::cli) const NO_CACHE: &str = "no-cache";
 
 /// A verb with the flag that only anchord has.
 fn with_no_cache(command: Command) -> Command {
-    let help = "Neither read nor write the cache that processes without a daemon share";
+    let help = "Do not use the cache that processes share when no daemon runs";
     command.arg(Arg::new(NO_CACHE).long(NO_CACHE).action(ArgAction::SetTrue).help(help))
 }

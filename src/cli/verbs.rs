@@ -1,4 +1,4 @@
-//! A file or a folder for each verb. The verb is chosen here, under both names of the program.
+//! The verbs, a file or a folder for each. `dispatch` chooses the verb under both names of the program.
 
 mod bedrock;
 mod certificate;
@@ -22,11 +22,11 @@ use super::grammar::helper;
 use super::grammar::helper::Name;
 use super::output;
 
-/// Runs the verb that was asked for. The grammar of the name accepts no other.
+/// Runs the verb. The grammar of the program's name accepts no others.
 pub(super) fn dispatch(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> Exit {
     let name = surroundings.name;
     let Some((verb, matches)) = matches.subcommand() else {
-        // As AWS's tool does. anchord's own grammar demands a verb.
+        // AWS's tool prints its help. anchord's own grammar requires a verb.
         return output::print(surroundings, &grammar::of(name).render_help().to_string());
     };
     if let (Name::Helper, "credential-process" | "serve" | "update", Some(mistake)) =

@@ -1,10 +1,10 @@
 //! Sets up logs.
 //!
-//! Stages emit `tracing` events and know nothing of this module. Two rules hold here for all of them: other
-//! crates' chatter stays at `warn`, because their `trace` prints buffers that hold secrets, and a panic is
-//! reported by its place alone, because its text may quote what it choked on.
+//! Stages emit `tracing` events and do not know this module, which enforces two rules: other crates log at `warn` or above
+//! only, because their `trace` events print buffers with secrets; and a panic is logged with its place only, because its
+//! text may quote secret data.
 //!
-//! What goes on for long logs through a [`Queue`], so that a reader of stderr that hangs stops nothing.
+//! Verbs that keep running log through a [`Queue`], so that a reader of stderr that hangs blocks nothing.
 
 mod queue;
 
@@ -21,7 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use anchord_core::event;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people.
@@ -38,7 +38,7 @@ impl Logs {
     /// Logs from `level` up from now on.
     pub(crate) fn set_level(&self, level: Level) {
         if let Some(handle) = &self.0 {
-            // The only failure is that the subscriber is gone, and with it whoever could be told.
+            // It fails only if the subscriber is gone, and then nothing can log the failure.
             let _ = handle.reload(targets(level));
         }
     }
@@ -48,7 +48,7 @@ fn targets(level: Level) -> Targets {
     Targets::new().with_default(LevelFilter::WARN).with_target("anchord", level)
 }
 
-/// Starts logging to `writer`; `timestamps` is off where the journal adds its own. A second call does nothing.
+/// Starts logging to `writer`. `timestamps` is false if the journal adds its own. A second call has no effect.
 pub(crate) fn init<W>(level: Level, format: Format, timestamps: bool, writer: W) -> Logs
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! What `anchord check` found, as a value, in JSON and as people read it.
+//! The report of `anchord check`: as a value, as JSON and as text.
 
 pub(in crate::cli) mod report;
 mod text;

@@ -1,13 +1,13 @@
-//! Credentials for processes that are not the daemon: from a daemon that runs, or else from AWS, behind a cache and a lock
-//! that parallel processes share.
+//! Credentials for processes other than the daemon: from a running daemon, or else from AWS. Parallel processes share a
+//! cache and a lock for calls to AWS.
 
 mod cache;
+mod cache_entry;
 mod direct;
-mod entry;
 mod from_daemon;
 mod renewal;
 
-use from_daemon::FromDaemon;
+use from_daemon::DaemonOutcome;
 use from_daemon::from_daemon;
 use from_daemon::no_daemon_and_no_session;
 use from_daemon::with_reason;
@@ -23,16 +23,16 @@ use anchord_core::credentials::Credentials;
 use anchord_core::failure::Failure;
 use anchord_core::process_limits;
 
-/// Who may be asked.
+/// Where to obtain credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// A daemon, and AWS where there is none.
+pub enum ObtainMode {
+    /// From a daemon, or from AWS if there is no daemon.
     DaemonFirst(Caching),
-    /// AWS alone.
+    /// From AWS only.
     Direct(Caching),
 }
 
-impl Way {
+impl ObtainMode {
     pub(crate) fn caching(self) -> Caching {
         match self {
             Self::DaemonFirst(caching) | Self::Direct(caching) => caching,
@@ -40,34 +40,34 @@ impl Way {
     }
 }
 
-/// Whether what AWS gives is kept for processes to come, and what they left is used.
+/// Whether processes share the credentials that AWS gives through the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caching {
-    /// It is kept and used.
+    /// Read and write the cache.
     On,
-    /// Neither. Without the lock too: a process that waits for it would find nothing new, and one that hangs would block
-    /// others.
+    /// Use neither the cache nor the lock. A process that waits for the lock would find nothing new, and a process that
+    /// hangs would block others.
     Off,
 }
 
-/// Credentials of the session that `settings` mean. `None` where a passphrase has to be typed in first.
+/// Obtains credentials of the session that `settings` select. `None` if a person must first type the passphrase.
 ///
 /// # Errors
-/// The daemon's refusal, or why AWS gave none; or there is no daemon and the settings define no session.
+/// The daemon's or AWS's refusal, or that no daemon runs and the settings define no session.
 pub async fn obtain(
     settings: &Settings,
-    way: Way,
+    mode: ObtainMode,
     environment: &Environment,
     seams: &Seams,
 ) -> Result<Option<Credentials>, Failure> {
-    let unused = match from_daemon(settings, way, &seams.clock).await? {
-        FromDaemon::Credentials(credentials) => return Ok(Some(*credentials)),
-        FromDaemon::Nothing(unused) => unused,
+    let unused = match from_daemon(settings, mode, &seams.clock).await? {
+        DaemonOutcome::Credentials(credentials) => return Ok(Some(*credentials)),
+        DaemonOutcome::Unused(unused) => unused,
     };
     let Some(session) = settings.the_session() else {
         return Err(no_daemon_and_no_session(settings, settings.picked.as_deref().unwrap_or_default()));
     };
     process_limits::one_more_thread()?;
-    let obtained = direct::obtain(settings, session, way.caching(), seams, environment).await;
+    let obtained = direct::obtain(settings, session, mode.caching(), seams, environment).await;
     obtained.map_err(|failure| with_reason(&failure, &unused))
 }

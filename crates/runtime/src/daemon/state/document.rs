@@ -1,4 +1,4 @@
-//! What a daemon leaves, and its written form.
+//! The state that a daemon leaves, and its file format.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use zeroize::Zeroize as _;
 use zeroize::Zeroizing;
 
-use crate::checksummed::Format;
+use crate::checksummed::ChecksummedFormat;
 use crate::checksummed::Unusable;
 use anchord_config as config;
 use anchord_config::Provenance;
@@ -22,49 +22,53 @@ use anchord_core::credentials::Stored;
 use anchord_core::digest::sha256;
 use anchord_core::secret::Secret;
 
-/// What a daemon leaves.
+/// The state that a daemon leaves.
 #[derive(Debug)]
-pub(in crate::daemon) struct State {
-    pub(in crate::daemon) saved: Moment,
-    /// What sealed the IMDS tokens that clients hold.
+pub(in crate::daemon) struct SavedState {
+    pub(in crate::daemon) saved_at: Moment,
+    /// The key of the IMDS tokens that clients have.
     pub(in crate::daemon) token_key: Option<Secret<[u8; 32]>>,
-    pub(in crate::daemon) sessions: Vec<Kept>,
+    pub(in crate::daemon) sessions: Vec<SavedSession>,
 }
 
-/// One session's credentials and what they were obtained with.
+/// A session's credentials, with the settings and the leaf that obtained them.
 #[derive(Clone, Debug)]
-pub(in crate::daemon) struct Kept {
+pub(in crate::daemon) struct SavedSession {
     pub(in crate::daemon) name: String,
-    /// Of the settings, as [`fingerprint`] has it.
+    /// The [`fingerprint`] of the settings.
     pub(in crate::daemon) settings: String,
-    /// SHA-256 of the leaf that was in use, where it was known.
+    /// SHA-256 of the leaf, if it is known.
     pub(in crate::daemon) leaf: Option<String>,
     pub(in crate::daemon) credentials: Arc<Credentials>,
 }
 
-impl Kept {
-    /// What tells one renewal from another.
-    pub(in crate::daemon) fn id(&self) -> Id {
+impl SavedSession {
+    /// Identifies one renewal.
+    pub(in crate::daemon) fn id(&self) -> RenewalId {
         let end = self.credentials.end();
         let ends = (end.wall.unix_timestamp(), end.up.whole_seconds());
         (self.name.clone(), self.credentials.access_key_id().to_owned(), ends)
     }
 }
 
-/// A session's name, its access key id, and when the credentials end: AWS's clock may date them anew.
-pub(in crate::daemon) type Id = (String, String, (i64, i64));
+/// A session's name, its access key id, and the end of the credentials. The end may change while the key id stays, when
+/// the daemon learns AWS's clock.
+pub(in crate::daemon) type RenewalId = (String, String, (i64, i64));
 
-/// Stands for everything that decides whose credentials a session has. The same in every version of this program, or
-/// an upgrade would lose them.
-pub(in crate::daemon) fn fingerprint(session: &config::Session, upstream: &config::Upstream) -> String {
-    let Provenance { session, way, conditions: _ } = Provenance::of(session, upstream);
-    // No value holds this byte, so that no two lists look alike.
+/// A digest of all settings that decide which credentials a session gets. It must be the same in every version of
+/// anchord, or an upgrade would lose the credentials.
+pub(in crate::daemon) fn fingerprint(
+    session: &config::SessionSettings,
+    upstream: &config::Upstream,
+) -> String {
+    let Provenance { session, connection, conditions: _ } = Provenance::of(session, upstream);
+    // No value contains this byte, so different lists have different texts.
     let of_session = hash(&session.join(&0));
-    if way.is_empty() {
+    if connection.is_empty() {
         return of_session;
     }
     let mut both = vec![of_session.into_bytes()];
-    both.extend(way);
+    both.extend(connection);
     hash(&both.join(&0))
 }
 
@@ -78,57 +82,60 @@ pub(in crate::daemon) fn base64(digest: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest)
 }
 
-const FORMAT: Format = Format { title: "anchord state 1", checksum: hash };
+const FORMAT: ChecksummedFormat = ChecksummedFormat { title: "anchord state 1", checksum: hash };
 
 #[derive(Deserialize, Serialize)]
-struct Content {
+struct StateDocument {
     saved_at: String,
-    /// Seconds since boot, which tell the newer of two states even if the clock was set back between them.
+    /// Seconds since boot. They show which of two states is newer even if the clock was set back in between.
     #[serde(default)]
     saved_up: i64,
     token_key: Option<String>,
-    sessions: Vec<Entry>,
+    sessions: Vec<SessionDocument>,
 }
 
 #[derive(Deserialize, Serialize)]
-struct Entry {
+struct SessionDocument {
     name: String,
     settings: String,
     leaf: Option<String>,
     credentials: Stored,
 }
 
-impl Drop for Content {
+impl Drop for StateDocument {
     fn drop(&mut self) {
         self.token_key.zeroize();
     }
 }
 
-impl State {
-    /// The written form.
+impl SavedState {
+    /// Encodes the state.
     pub(in crate::daemon) fn encode(&self, clock: &Clock) -> Secret<Vec<u8>> {
-        let sessions = self.sessions.iter().map(|kept| Entry {
-            name: kept.name.clone(),
-            settings: kept.settings.clone(),
-            leaf: kept.leaf.clone(),
-            credentials: Stored::of(&kept.credentials, clock),
+        let sessions = self.sessions.iter().map(|saved| SessionDocument {
+            name: saved.name.clone(),
+            settings: saved.settings.clone(),
+            leaf: saved.leaf.clone(),
+            credentials: Stored::of(&saved.credentials, clock),
         });
-        let content = Content {
-            saved_at: rfc3339(self.saved.wall),
-            saved_up: self.saved.up.whole_seconds(),
+        let content = StateDocument {
+            saved_at: rfc3339(self.saved_at.wall),
+            saved_up: self.saved_at.up.whole_seconds(),
             token_key: self.token_key.as_ref().map(|key| URL_SAFE_NO_PAD.encode(key.expose())),
             sessions: sessions.collect(),
         };
         FORMAT.encode(&content)
     }
 
-    /// Reads the written form.
+    /// Decodes a state.
+    ///
+    /// # Errors
+    /// If it is damaged or of another version.
     pub(in crate::daemon) fn decode(bytes: &Secret<Vec<u8>>, clock: &Clock) -> Result<Self, Unusable> {
-        let content: Content = FORMAT.decode(bytes)?;
+        let content: StateDocument = FORMAT.decode(bytes)?;
         Self::of(&content, clock).ok_or(Unusable::Malformed)
     }
 
-    fn of(content: &Content, clock: &Clock) -> Option<Self> {
+    fn of(content: &StateDocument, clock: &Clock) -> Option<Self> {
         let token_key = match &content.token_key {
             Some(text) => {
                 let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
@@ -136,18 +143,18 @@ impl State {
             }
             None => None,
         };
-        let kept = |entry: &Entry| {
-            Some(Kept {
+        let saved = |entry: &SessionDocument| {
+            Some(SavedSession {
                 name: entry.name.clone(),
                 settings: entry.settings.clone(),
                 leaf: entry.leaf.clone(),
                 credentials: Arc::new(entry.credentials.credentials(clock)?),
             })
         };
-        let sessions: Option<Vec<_>> = content.sessions.iter().map(kept).collect();
+        let sessions: Option<Vec<_>> = content.sessions.iter().map(saved).collect();
         let saved_up = time::Duration::seconds(content.saved_up);
-        let saved = Moment { wall: parse_rfc3339(&content.saved_at)?, up: saved_up };
-        Some(Self { saved, token_key, sessions: sessions? })
+        let saved_at = Moment { wall: parse_rfc3339(&content.saved_at)?, up: saved_up };
+        Some(Self { saved_at, token_key, sessions: sessions? })
     }
 }
 
@@ -175,34 +182,34 @@ mod tests {
         Clock::system()
     }
 
-    fn state() -> State {
+    fn state() -> SavedState {
         let keys = Keys {
             access_key_id: "ASIAEXAMPLE".into(),
             secret_access_key: Secret::new("canary-secret".into()),
             session_token: Some(Secret::new("canary-token".into())),
         };
         let credentials = Credentials::new(keys, NOON, NOON.wall + Duration::HOUR, None).unwrap();
-        let kept = Kept {
+        let saved = SavedSession {
             name: "bedrock".into(),
             settings: hash(b"settings"),
             leaf: Some(hash(b"leaf")),
             credentials: Arc::new(credentials),
         };
-        State { saved: NOON, token_key: Some(Secret::new([7; 32])), sessions: vec![kept] }
+        SavedState { saved_at: NOON, token_key: Some(Secret::new([7; 32])), sessions: vec![saved] }
     }
 
     #[test]
     fn a_successor_reads_what_was_left() {
-        let read = State::decode(&state().encode(&clock()), &clock()).unwrap();
+        let read = SavedState::decode(&state().encode(&clock()), &clock()).unwrap();
 
-        let (kept, left) = (&read.sessions[0], &state().sessions[0]);
-        assert_eq!((read.saved, &read.token_key), (NOON, &Some(Secret::new([7; 32]))));
-        assert_eq!((&kept.name, &kept.settings, &kept.leaf), (&left.name, &left.settings, &left.leaf));
-        assert_eq!(kept.credentials.session_token(), left.credentials.session_token());
-        assert_eq!(kept.credentials.expires_at(), NOON.wall + Duration::HOUR);
+        let (saved, left) = (&read.sessions[0], &state().sessions[0]);
+        assert_eq!((read.saved_at, &read.token_key), (NOON, &Some(Secret::new([7; 32]))));
+        assert_eq!((&saved.name, &saved.settings, &saved.leaf), (&left.name, &left.settings, &left.leaf));
+        assert_eq!(saved.credentials.session_token(), left.credentials.session_token());
+        assert_eq!(saved.credentials.expires_at(), NOON.wall + Duration::HOUR);
     }
 
-    /// Another alphabet of the checksum would lose the state in an upgrade.
+    /// A different encoding of the checksum would lose the state in an upgrade.
     #[test]
     fn a_state_that_an_earlier_version_wrote_is_read() {
         let text = concat!(
@@ -210,21 +217,21 @@ mod tests {
             r#"{"saved_at":"2026-03-11T12:00:00Z","saved_up":3600,"token_key":null,"sessions":[]}"#
         );
 
-        let read = State::decode(&Secret::new(text.into()), &clock()).unwrap();
+        let read = SavedState::decode(&Secret::new(text.into()), &clock()).unwrap();
 
-        assert_eq!(read.saved, NOON);
+        assert_eq!(read.saved_at, NOON);
     }
 
     #[test]
     fn content_of_another_shape_is_refused_though_its_digest_is_right() {
         for json in ["{}", "[]", r#"{"saved_at":"noon","token_key":null,"sessions":[]}"#] {
             let text = format!("anchord state 1\n{}\n{json}", hash(json.as_bytes()));
-            let refused = State::decode(&Secret::new(text.into_bytes()), &clock()).unwrap_err();
+            let refused = SavedState::decode(&Secret::new(text.into_bytes()), &clock()).unwrap_err();
             assert_eq!(refused, Unusable::Malformed, "{json}");
         }
     }
 
-    fn session() -> config::Session {
+    fn session() -> config::SessionSettings {
         let arn = |rest: &str| format!("arn:aws:rolesanywhere:us-east-1:123456789012:{rest}");
         let region = Region::parse("us-east-1").unwrap();
         let first = CreateSession {
@@ -242,9 +249,9 @@ mod tests {
             first,
             fallback: None,
         };
-        config::Session {
+        config::SessionSettings {
             name: "bedrock".into(),
-            source: config::Source::RolesAnywhere(Box::new(source)),
+            source: config::CredentialSource::RolesAnywhere(Box::new(source)),
             chain: Vec::new(),
             region: region.clone(),
             sts: Sts { region, endpoint: None, variant: Variant::default() },
@@ -252,13 +259,13 @@ mod tests {
         }
     }
 
-    fn of_keys() -> config::Session {
+    fn of_keys() -> config::SessionSettings {
         let source = config::AccessKeySource {
             keys: anchord_aws::access_keys::AccessKeys::file("/etc/anchord/keys".into()),
             get_session_token: true,
             duration: std::time::Duration::from_secs(3600),
         };
-        config::Session { source: config::Source::AccessKeys(source), ..session() }
+        config::SessionSettings { source: config::CredentialSource::AccessKeys(source), ..session() }
     }
 
     fn step(sts_endpoint: Option<&str>) -> AssumeRole {
@@ -288,18 +295,18 @@ mod tests {
         }
     }
 
-    fn fingerprint(session: &config::Session) -> String {
+    fn fingerprint(session: &config::SessionSettings) -> String {
         super::fingerprint(session, &upstream())
     }
 
-    fn source(session: &mut config::Session) -> &mut config::CertificateSource {
+    fn source(session: &mut config::SessionSettings) -> &mut config::CertificateSource {
         match &mut session.source {
-            config::Source::RolesAnywhere(source) => source,
-            config::Source::AccessKeys(_) => unreachable!(),
+            config::CredentialSource::RolesAnywhere(source) => source,
+            config::CredentialSource::AccessKeys(_) => unreachable!(),
         }
     }
 
-    /// A version that hashed them otherwise would find nothing that it could use after an upgrade.
+    /// A version with other fingerprints could use none of the saved credentials after an upgrade.
     #[test]
     fn the_same_settings_have_the_same_fingerprint_in_every_version() {
         assert_eq!(fingerprint(&session()), "wLPtGj-XSG2TI0dzwWRbB5wXZ5VnZrsXOyNewlQRoc8");
@@ -338,7 +345,7 @@ mod tests {
     #[test]
     fn whatever_decides_whose_credentials_they_are_changes_the_fingerprint() {
         let before = fingerprint(&session());
-        let changed = |change: fn(&mut config::Session)| {
+        let changed = |change: fn(&mut config::SessionSettings)| {
             let mut session = session();
             change(&mut session);
             fingerprint(&session) != before
@@ -350,7 +357,7 @@ mod tests {
         assert!(changed(|session| source(session).first.role_session_name = Some("robot".into())));
         assert!(changed(|session| source(session).first.duration *= 2));
         assert!(changed(|session| source(session).first.endpoint = Some("https://127.0.0.1:1".into())));
-        // Of a certificate's session STS is asked for its steps alone.
+        // A session of a certificate calls STS only for its chain.
         assert!(!changed(|session| session.sts.endpoint = Some("https://127.0.0.1:1".into())));
         assert!(!changed(|session| session.region = Region::parse("us-west-2").unwrap()));
     }
@@ -385,8 +392,8 @@ mod tests {
 
     #[test]
     fn another_address_of_sts_may_be_another_aws() {
-        let through = |step| fingerprint(&config::Session { chain: vec![step], ..session() });
-        let of_keys = |change: fn(&mut config::Session)| {
+        let through = |step| fingerprint(&config::SessionSettings { chain: vec![step], ..session() });
+        let of_keys = |change: fn(&mut config::SessionSettings)| {
             let mut session = of_keys();
             change(&mut session);
             fingerprint(&session)

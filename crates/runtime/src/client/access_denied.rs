@@ -1,4 +1,4 @@
-//! Why a daemon's socket refuses this user, and what would let the user in.
+//! Explains why this user may not use a daemon's socket, and what would give access.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -8,18 +8,18 @@ use anchord_core::content;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
-/// What the file system says of the way to a socket.
+/// What denies access to a socket.
 #[derive(Debug, PartialEq, Eq)]
 enum Barrier<'a> {
-    /// The socket itself, with its group and mode.
+    /// The socket itself.
     Socket { gid: u32, mode: u32, is_systemds: bool },
-    /// A folder on the way that this user may not enter.
+    /// A folder of its path that this user may not enter.
     Folder { path: &'a Path, gid: u32, mode: u32 },
     /// The permissions are not visible.
     Unknown,
 }
 
-/// The permissions on the way to `socket` keep this user from a daemon, if one runs.
+/// The error for a `socket` that permissions deny to this user, whether a daemon runs there or not.
 pub(super) fn failure(socket: &Path) -> Failure {
     let barrier = barrier(socket);
     let groups = table("/etc/group");
@@ -27,31 +27,26 @@ pub(super) fn failure(socket: &Path) -> Failure {
     let (what, hint) = match &barrier {
         Barrier::Folder { path, .. } => {
             let folder = path.display();
-            (
-                format!("this user may not enter `{folder}`, where the daemon's socket is to be (`{shown}`)"),
-                hint,
-            )
+            (format!("this user may not enter `{folder}`, the folder of the daemon's socket `{shown}`"), hint)
         }
-        Barrier::Socket { .. } | Barrier::Unknown if is_at_work(socket) => {
-            (format!("the daemon runs at `{shown}`, and this user may not use it"), hint)
+        Barrier::Socket { .. } | Barrier::Unknown if seems_to_run(socket) => {
+            (format!("a daemon listens on `{shown}`, but this user may not use it"), hint)
         }
         Barrier::Socket { .. } | Barrier::Unknown => (
-            format!(
-                "this user may not use the daemon's socket `{shown}`, and no daemon is seen to listen on it"
-            ),
-            format!("let an administrator see whether the daemon runs; {hint}"),
+            format!("this user may not use the socket `{shown}`, and no daemon seems to listen on it"),
+            format!("ask an administrator whether the daemon runs; {hint}"),
         ),
     };
     Failure::of(Reason::DaemonForbidden, format!("{what}: permission denied"), Some(hint.into()))
 }
 
-/// Whether a daemon is seen at work there. The kernel shows every user the locks and sockets of its own namespaces alone,
-/// so one in a container may not be seen.
-fn is_at_work(socket: &Path) -> bool {
+/// Whether a daemon seems to run there. The kernel shows only locks and sockets of the user's own namespaces, so a
+/// daemon in a container may stay hidden.
+fn seems_to_run(socket: &Path) -> bool {
     has_held_lock(socket) || is_listened_on(socket)
 }
 
-/// Whether the lock beside `socket` is held, as a daemon holds it that has bound its socket itself (proc_locks(5)).
+/// Whether a process holds the lock beside `socket`, as a daemon does that has bound its socket itself (proc_locks(5)).
 fn has_held_lock(socket: &Path) -> bool {
     let Ok(lock) = fs_err::metadata(lock_path(socket)) else { return false };
     let (major, minor) = (rustix::fs::major(lock.dev()), rustix::fs::minor(lock.dev()));
@@ -59,7 +54,7 @@ fn has_held_lock(socket: &Path) -> bool {
     table("/proc/locks").lines().any(|line| line.split_whitespace().any(|field| field == id))
 }
 
-/// Whether a process listens on `socket`, by the path that it was bound to (proc_net(5)).
+/// Whether a process listens on `socket`, by the path that the process has bound (proc_net(5)).
 fn is_listened_on(socket: &Path) -> bool {
     let whole = socket.canonicalize();
     let paths = [Some(socket), whole.as_deref().ok()];
@@ -72,7 +67,7 @@ fn table(path: &str) -> String {
     table.map(|table| String::from_utf8_lossy(table.bytes.expose()).into_owned()).unwrap_or_default()
 }
 
-/// The path of a socket that accepts connections, from its line: Num RefCount Protocol Flags Type St Inode Path.
+/// The path of a listening socket, from a line with these fields: Num RefCount Protocol Flags Type St Inode Path.
 fn listener(line: &str) -> Option<&str> {
     const ACCEPTS: &str = "00010000";
     let (mut fields, mut rest) = ([""; 7], line);
@@ -84,11 +79,11 @@ fn listener(line: &str) -> Option<&str> {
 
 fn barrier(socket: &Path) -> Barrier<'_> {
     if let Ok(found) = fs_err::symlink_metadata(socket) {
-        // A daemon that binds its socket itself has a lock beside it; systemd has none.
+        // A daemon that binds its socket itself has a lock beside it. systemd makes no lock.
         let is_systemds = !lock_path(socket).exists();
         return Barrier::Socket { gid: found.gid(), mode: found.mode() & 0o777, is_systemds };
     }
-    // The folder that cannot be entered is the deepest one that can still be seen.
+    // The deepest visible folder is the one that this user may not enter.
     for path in socket.ancestors().skip(1) {
         if let Ok(found) = fs_err::symlink_metadata(path) {
             return Barrier::Folder { path, gid: found.gid(), mode: found.mode() & 0o777 };
@@ -109,29 +104,31 @@ fn hint(barrier: &Barrier<'_>, groups: &str) -> String {
     match barrier {
         Barrier::Socket { gid, mode, .. } if mode & WRITE != 0 && *gid != 0 => join(*gid, groups),
         Barrier::Socket { gid, is_systemds: true, mode } => format!(
-            "its group is {} and its mode {mode:04o}: let an administrator set `SocketGroup=` (and `SocketMode=0660`) of \
-             anchord.socket to a group, and join that group",
+            "its group is {} and its mode {mode:04o}: ask an administrator to set `SocketGroup=` (and `SocketMode=0660`) of \
+             anchord.socket to a group, and to add this user to it",
             group(*gid, groups)
         ),
         Barrier::Socket { gid, mode, .. } => format!(
-            "its group is {} and its mode {mode:04o}: let an administrator run the daemon with a group of its own and set \
-             `mode = \"0660\"` in [socket], and join that group",
+            "its group is {} and its mode {mode:04o}: ask an administrator to run the daemon with its own group, to set \
+             `mode = \"0660\"` in [socket], and to add this user to the group",
             group(*gid, groups)
         ),
         Barrier::Folder { gid, mode, .. } if mode & ENTER != 0 && *gid != 0 => join(*gid, groups),
         Barrier::Folder { mode, .. } => format!(
-            "the folder's mode is {mode:04o}: let an administrator put the socket into a folder that this user may enter \
+            "the folder's mode is {mode:04o}: ask an administrator to put the socket into a folder that this user may enter \
              (`path` in [socket])"
         ),
-        Barrier::Unknown => "join the group that may use the socket".into(),
+        Barrier::Unknown => {
+            "ask an administrator to add this user to the group that may use the socket".into()
+        }
     }
 }
 
 fn join(gid: u32, groups: &str) -> String {
-    format!("join its group {} (`usermod -aG`, then log in anew)", group(gid, groups))
+    format!("join its group {} (`usermod -aG`, then log in again)", group(gid, groups))
 }
 
-/// The group's name where `/etc/group` has it.
+/// The group's name if `/etc/group` has it, else its number.
 fn group(gid: u32, groups: &str) -> String {
     for line in groups.lines() {
         let mut fields = line.split(':');
@@ -158,7 +155,7 @@ mod tests {
         assert!(socket(4711, 0o660, false).starts_with("join its group 4711"));
     }
 
-    /// Nobody is to join the group `root`, and a group that may not write lets nobody in.
+    /// No user should join the group `root`, and a group without write permission gives no access.
     #[test]
     fn where_no_group_lets_a_user_in_the_setting_that_decides_is_named() {
         let socket = |gid, mode, is_systemds| hint(&Barrier::Socket { gid, mode, is_systemds }, GROUPS);
@@ -181,7 +178,7 @@ mod tests {
 
     /// A daemon that was killed leaves its socket.
     #[test]
-    fn a_socket_that_no_process_listens_on_is_not_told_as_a_daemon_that_runs() {
+    fn a_socket_that_no_process_listens_on_is_not_reported_as_a_running_daemon() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("an anchord.sock");
         let bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -190,28 +187,28 @@ mod tests {
 
         for path in [&socket, &link] {
             let told = failure(path).to_string();
-            assert!(told.starts_with("the daemon runs at `"), "{told}");
+            assert!(told.starts_with("a daemon listens on `"), "{told}");
         }
         drop(bound);
 
         let told = failure(&socket).to_string();
-        assert!(told.starts_with("this user may not use the daemon's socket `"), "{told}");
-        assert!(told.contains("hint: let an administrator see whether the daemon runs; "), "{told}");
+        assert!(told.starts_with("this user may not use the socket `"), "{told}");
+        assert!(told.contains("hint: ask an administrator whether the daemon runs; "), "{told}");
     }
 
     /// It may be reached by another path than the one that it was bound to.
     #[test]
-    fn a_daemon_that_holds_the_lock_beside_its_socket_is_told_as_one_that_runs() {
+    fn a_daemon_that_holds_the_lock_beside_its_socket_is_reported_as_running() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("anchord.sock");
         drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
         let lock = fs_err::File::create(lock_path(&socket)).unwrap();
-        assert!(!is_at_work(&socket));
+        assert!(!seems_to_run(&socket));
 
         rustix::fs::flock(lock.file(), rustix::fs::FlockOperation::LockExclusive).unwrap();
 
         let told = failure(&socket).to_string();
-        assert!(told.starts_with("the daemon runs at `"), "{told}");
+        assert!(told.starts_with("a daemon listens on `"), "{told}");
     }
 
     #[test]

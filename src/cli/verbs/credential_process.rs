@@ -1,8 +1,8 @@
 //! `anchord credential-process`: one line of JSON on stdout, or one line on stderr.
 //!
-//! A daemon is asked first; without one the call to AWS is made here, behind a cache and a lock that parallel
-//! processes share. stdin is never read, nothing is written to stderr on success, and it all ends within ten
-//! seconds: SDKs wait without a limit, or up to a minute (Go).
+//! It asks a daemon first. Without a daemon it calls AWS itself, behind a cache and a lock that processes share. It never
+//! reads stdin, prints nothing on stderr on success, and ends within ten seconds: SDKs wait without a limit, or up to a
+//! minute (Go).
 
 mod in_time;
 
@@ -36,9 +36,9 @@ use anchord_core::secret::Secret;
 use anchord_frontend::process;
 use anchord_runtime::daemonless;
 use anchord_runtime::daemonless::Caching;
-use anchord_runtime::daemonless::Way;
+use anchord_runtime::daemonless::ObtainMode;
 
-/// As the verb's own flag says.
+/// Whether `--no-cache` is given.
 pub(super) fn caching(matches: &ArgMatches) -> Caching {
     if matches.get_flag(NO_CACHE) { Caching::Off } else { Caching::On }
 }
@@ -50,10 +50,10 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
     if let Some(held) = named.and_then(|settings| from_daemon_alone(settings, ends_at).transpose()) {
         return shown(held, surroundings);
     }
-    let (settings, way) = match settings(matches, name, ends_at, surroundings) {
-        Ok((mut settings, way)) => {
+    let (settings, mode) = match settings(matches, name, ends_at, surroundings) {
+        Ok((mut settings, mode)) => {
             settings.read_pipes();
-            (settings, way)
+            (settings, mode)
         }
         Err(failure) => {
             let named = beside_the_systems_file(matches, name, ends_at, surroundings.environment);
@@ -61,12 +61,12 @@ pub(super) fn run(matches: &ArgMatches, name: Name, surroundings: &mut Surroundi
             return shown(held.unwrap_or(Err(failure)), surroundings);
         }
     };
-    let obtained = obtained(&settings, way, ends_at, surroundings);
+    let obtained = obtained(&settings, mode, ends_at, surroundings);
     shown(obtained.map_err(|failure| with_doubt(failure, &settings)), surroundings)
 }
 
-/// A failure with what is doubtful about a Region of the session: it is the likely cause, and SDKs show stderr only of a
-/// failure. A terminal has it as a warning.
+/// Adds to a failure the doubt about a Region of the session, which is the likely cause. SDKs show stderr only for a
+/// failure; on a terminal the doubt has already been printed as a warning.
 fn with_doubt(failure: Failure, settings: &Settings) -> Failure {
     let doubts = settings.the_session().map(config::doubts_of).unwrap_or_default();
     let Some((_, doubt)) = doubts.first().filter(|_| !std::io::stderr().is_terminal()) else {
@@ -90,8 +90,8 @@ fn shown(obtained: Result<Credentials, Failure>, surroundings: &mut Surroundings
     }
 }
 
-/// Where flags name a daemon's socket and its session, and nothing more: what is wrong with a settings file that was not
-/// named, or a home that hangs, is not in the way.
+/// Settings that only name a daemon's socket and a session, if flags give both and name no file. This reads no settings
+/// file, so a mistake in one, or a home that hangs, does no harm.
 fn daemon_named_by_flags(matches: &ArgMatches, name: Name, environment: &Environment) -> Option<Settings> {
     if name == Name::Helper {
         return None;
@@ -102,8 +102,8 @@ fn daemon_named_by_flags(matches: &ArgMatches, name: Name, environment: &Environ
     is_named.then(|| config::load_name(matches, environment)).flatten()
 }
 
-/// Where the settings cannot be used, and are the host's: a daemon goes on with those that it has loaded, and so do its
-/// clients. A file of the caller's own may mean another session than the daemon's.
+/// Settings that only name the session, for use when the host's settings file is invalid: the daemon keeps the settings that
+/// it has loaded, and its clients keep using it. `None` if the file is the user's own, which may mean another session.
 fn beside_the_systems_file(
     matches: &ArgMatches,
     name: Name,
@@ -121,34 +121,35 @@ fn beside_the_systems_file(
     named.ok().flatten()
 }
 
-/// The credentials of a daemon's session that is known by its name alone; `None` where no daemon has it.
+/// The credentials of a daemon's session, requested by its name only; `None` if no daemon has the session.
 fn from_daemon_alone(settings: Settings, ends_at: Instant) -> Result<Option<Credentials>, Failure> {
     within(ends_at, move || {
         threads::runtime()?.block_on(daemonless::from_daemon_alone(&settings, &Clock::system()))
     })
 }
 
-/// Under the other name the flags say all, and nobody else is asked. The file is in a home that may hang.
+/// The settings. Under the name `aws_signing_helper` they come from flags only, and no daemon is asked. Has a time limit,
+/// because the settings file is in a home that may hang.
 fn settings(
     matches: &ArgMatches,
     name: Name,
     ends_at: Instant,
     surroundings: &mut Surroundings<'_>,
-) -> Result<(Settings, Way), Failure> {
+) -> Result<(Settings, ObtainMode), Failure> {
     let caching = caching(matches);
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
-    let (line, settings, way) = within(ends_at, move || {
+    let (line, settings, mode) = within(ends_at, move || {
         let line = Line::read(&matches, name, &environment, Vec::new());
         let settled = line.and_then(|line| {
-            let (settings, way) = match name {
-                Name::Anchord => (line.settings_for_client()?, Way::DaemonFirst(caching)),
-                Name::Helper => (line.settings_of_one_call()?, Way::Direct(caching)),
+            let (settings, mode) = match name {
+                Name::Anchord => (line.settings_for_client()?, ObtainMode::DaemonFirst(caching)),
+                Name::Helper => (line.settings_of_one_call()?, ObtainMode::Direct(caching)),
             };
-            Ok((line, settings, way))
+            Ok((line, settings, mode))
         });
         settled.map_err(|mistakes| helper::as_failure(&mistakes))
     })?;
-    // SDKs want stderr empty; a person who tries it wants to know.
+    // SDKs expect an empty stderr; a person on a terminal should see warnings.
     if std::io::stderr().is_terminal() {
         output::warn(&line.warnings, surroundings);
         output::warn(&settings.warnings, surroundings);
@@ -156,5 +157,5 @@ fn settings(
     if line.debug {
         telemetry::init(tracing::Level::DEBUG, telemetry::Format::Text, true, std::io::stderr);
     }
-    Ok((settings, way))
+    Ok((settings, mode))
 }

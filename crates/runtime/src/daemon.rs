@@ -1,15 +1,15 @@
-//! Builds the daemon from settings, runs it, takes over new settings, ends it.
+//! Builds the daemon from settings, runs it, reloads settings, and ends it.
 
 mod addresses;
 mod build;
 mod credentials_files;
-mod engine;
 mod error;
 mod front_ends;
 mod handover;
-mod premises;
-mod roster;
+mod reloadable;
+mod restorer;
 mod run;
+mod running_sessions;
 mod runtime_directory;
 mod secrets;
 mod sockets;

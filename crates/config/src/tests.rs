@@ -35,10 +35,10 @@ fn session(name: &str) -> String {
     )
 }
 
-fn certified(session: &Session) -> &CertificateSource {
+fn certified(session: &SessionSettings) -> &CertificateSource {
     match &session.source {
-        Source::RolesAnywhere(source) => source,
-        Source::AccessKeys(keys) => panic!("{keys:?}"),
+        CredentialSource::RolesAnywhere(source) => source,
+        CredentialSource::AccessKeys(keys) => panic!("{keys:?}"),
     }
 }
 
@@ -60,7 +60,7 @@ fn environment(variables: &[(&str, &str)]) -> Environment {
 
 /// Settles the text of a file `/etc/anchord/anchord.toml` that was not read from anywhere.
 fn settle_as(
-    reader: Reader,
+    reader: Consumer,
     file: &[u8],
     arguments: Arguments,
     environment: &Environment,
@@ -78,7 +78,7 @@ fn settle_as(
 
 fn settle(file: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, Problems> {
     let arguments = Arguments::from(&matches(arguments));
-    settle_as(Reader::Daemon, file.as_bytes(), arguments, &environment(variables))
+    settle_as(Consumer::Daemon, file.as_bytes(), arguments, &environment(variables))
 }
 
 /// Settings of a file alone.

@@ -1,6 +1,6 @@
-//! Makes what a session needs from its settings: identity, transport, issuer, policy, and the tasks that keep it.
+//! Makes the parts of a session from its settings: identity, transport, issuer, policy, and the tasks that keep it.
 //!
-//! The daemon uses it, and so does each program that keeps a session or calls AWS without a daemon.
+//! The daemon uses this module. So do programs that keep a session or call AWS without a daemon.
 
 mod credentials_file;
 mod error;

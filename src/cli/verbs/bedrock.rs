@@ -113,7 +113,7 @@ fn region_given(
     }
     if settings.picked.is_none() && !settings.sessions.is_empty() {
         let hint = Some("name one with --session".into());
-        let what = "there is not exactly one session to choose";
+        let what = "no session is selected, and there is not exactly one";
         return Err(Failure::of(Reason::UnknownSession, what, hint).into());
     }
     // The daemon knows the session and its Region, and this user's settings do not.

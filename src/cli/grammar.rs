@@ -1,5 +1,5 @@
-//! What may be written on the command line, under both names of the program, and the answer to a line that cannot be
-//! read. It runs nothing.
+//! The grammar of the command line, under both names of the program, and the error messages for lines that do not follow
+//! it. It runs nothing.
 
 pub(super) mod bedrock;
 mod check;
@@ -29,15 +29,15 @@ pub(super) fn of(name: Name) -> Command {
 
 /// Why there is nothing to run.
 pub(super) enum Unparsed {
-    /// Help or a version was asked for, or is the best answer: this text.
+    /// This text is to be shown: help or a version that the user asked for, or help because nothing else was given.
     Shown { text: String, is_asked_for: bool },
-    /// A key or a certificate stands where its path belongs.
+    /// An argument is a key or a certificate instead of its path.
     HoldsPem(Failure),
-    /// The line is wrong.
+    /// The line does not follow the grammar.
     Misused(Failure),
 }
 
-/// What a line asks for, read with the grammar of a name.
+/// Parses a line.
 pub(super) fn parse(line: &CommandLine, sessions: misuse::Sessions<'_>) -> Result<ArgMatches, Unparsed> {
     if let Some(failure) = misuse::pem_in(line) {
         return Err(Unparsed::HoldsPem(failure));

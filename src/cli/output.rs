@@ -1,5 +1,4 @@
-//! What verbs print, and how: exit codes, failures and warnings, questions on the terminal, and the texts of `check` and
-//! `status`.
+//! All output of the verbs: exit codes, failures, warnings, prompts, and the reports of `check` and `status`.
 
 pub(super) mod check;
 mod exit;
