@@ -7,7 +7,6 @@ use super::setting::Setting;
 use super::setting::Value;
 use super::values;
 use super::values::Fault;
-use super::values::echo;
 use anchord_core::notice::Origin;
 use anchord_identity::Locator;
 use anchord_identity::spiffe::Agent;
@@ -40,9 +39,8 @@ impl Check<'_> {
         layer: &SessionLayer<'_>,
         workload: &Workload,
     ) -> Value<Locator> {
-        let choice = self.one(key, Some(layer), |text| {
-            Choice::of_uri(text).map_err(|why| Fault::new(format!("{} {why}", echo(text))))
-        });
+        let choice =
+            self.one(key, Some(layer), |text| Choice::of_uri(text).map_err(|why| Fault::of(text, why)));
         let Setting::There((mut choice, origin)) = choice else { return Setting::Reported };
         choice.hint = match &workload.hint {
             Setting::There((hint, _)) => Some(hint.clone()),
@@ -90,7 +88,6 @@ impl Check<'_> {
 }
 
 fn endpoint(text: &str) -> Result<WorkloadEndpoint, Fault> {
-    text.parse().map_err(|why: anchord_identity::spiffe::MalformedEndpoint| {
-        Fault::new(format!("{} {why}", echo(text))).hint(why.hint())
-    })
+    text.parse()
+        .map_err(|why: anchord_identity::spiffe::MalformedEndpoint| Fault::of(text, &why).hint(why.hint()))
 }

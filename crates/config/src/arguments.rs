@@ -89,7 +89,7 @@ impl From<&ArgMatches> for Arguments {
 /// # Errors
 /// If `text` is not a duration. The message names the flag.
 pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
-    values::span(text).map_err(|fault| of_flag(flag, fault.without(text)))
+    values::span(text).map_err(|fault| of_flag(flag, fault.without_value()))
 }
 
 /// Parses the time limit that a verb's own flag gives; `None` for no limit.
@@ -97,7 +97,7 @@ pub fn span(flag: &str, text: &str) -> Result<Duration, Failure> {
 /// # Errors
 /// If `text` is not a time limit. The message names the flag.
 pub fn limit(flag: &str, text: &str) -> Result<Option<Duration>, Failure> {
-    values::timeout(text).map_err(|fault| of_flag(flag, fault.without(text)))
+    values::timeout(text).map_err(|fault| of_flag(flag, fault.without_value()))
 }
 
 fn of_flag(flag: &str, fault: values::Fault) -> Failure {

@@ -28,7 +28,6 @@ use super::setting::Setting;
 use super::setting::Value;
 use super::values;
 use super::values::Fault;
-use super::values::echo;
 use anchord_core::notice::Notice;
 use anchord_core::notice::Origin;
 use anchord_identity::Source;
@@ -154,16 +153,17 @@ impl<'a> Check<'a> {
     }
 
     /// Reports a mistake. The message does not repeat the value of a flag, unless it may be a session's name.
-    pub(super) fn report(&mut self, origin: Origin, mut fault: Fault) {
-        if let Origin::Argument(flag) = origin {
-            for text in self.layers.arguments.texts(flag) {
-                let is_name = flag == SELECTORS[1].flag && values::session_name(text).is_ok();
-                if !is_name {
-                    fault = fault.without(text);
-                }
-            }
-        }
+    pub(super) fn report(&mut self, origin: Origin, fault: Fault) {
+        let fault = match origin {
+            Origin::Argument(flag) if !self.names_a_session(flag) => fault.without_value(),
+            _ => fault,
+        };
         self.problems.push(Notice { origin, what: fault.what.into(), hint: fault.hint });
+    }
+
+    fn names_a_session(&self, flag: &str) -> bool {
+        let mut texts = self.layers.arguments.texts(flag).iter();
+        flag == SELECTORS[1].flag && texts.all(|text| values::session_name(text).is_ok())
     }
 
     /// Reports a mistake in a value. For a value of the file the message also names the option; the origin of other
@@ -175,15 +175,17 @@ impl<'a> Check<'a> {
         origin: &Origin,
         fault: Fault,
     ) {
-        let subject = match (origin, scope) {
+        let fault = match (origin, scope) {
             (Origin::File { .. }, Some(session)) => {
-                format!("`{}` in [session.{}]: ", spec.name(), session.name)
+                fault.at(format_args!("`{}` in [session.{}]", spec.name(), session.name))
             }
-            (Origin::File { .. }, None) if spec.table().is_empty() => format!("`{}`: ", spec.name()),
-            (Origin::File { .. }, None) => format!("`{}` in [{}]: ", spec.name(), spec.table()),
-            _ => String::new(),
+            (Origin::File { .. }, None) if spec.table().is_empty() => {
+                fault.at(format_args!("`{}`", spec.name()))
+            }
+            (Origin::File { .. }, None) => fault.at(format_args!("`{}` in [{}]", spec.name(), spec.table())),
+            _ => fault,
         };
-        self.report(origin.clone(), Fault { what: format!("{subject}{}", fault.what), hint: fault.hint });
+        self.report(origin.clone(), fault);
     }
 
     /// Parses the values of an option; `None` for each that is invalid.
@@ -370,7 +372,7 @@ impl<'a> Check<'a> {
         let mut seen = BTreeSet::new();
         for (address, given) in parsed.iter().zip(&given) {
             if let Some(address) = address.filter(|address| address.port() != 0 && !seen.insert(*address)) {
-                let fault = Fault::new(format!("`{address}` is given twice"));
+                let fault = Fault::of(&address.to_string(), "is given twice");
                 self.report_value(spec, None, &given.origin, fault);
             }
         }
@@ -515,7 +517,7 @@ impl<'a> Check<'a> {
 
 /// The message for a name that no session has.
 pub(super) fn no_session(name: &str, names: &[&str]) -> Fault {
-    let fault = Fault::new(format!("{} is not the name of a session", echo(name)));
+    let fault = Fault::of(name, "is not the name of a session");
     match values::nearest(name, names.iter().copied()) {
         Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
         None if names.is_empty() => fault,

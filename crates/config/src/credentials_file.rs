@@ -100,8 +100,7 @@ impl Check<'_> {
         match values::plain(&given.text) {
             Ok(_) => Setting::There(given),
             Err(fault) => {
-                let what = format!("`{key}` in {}: {}", place(table), fault.what);
-                self.report(given.origin, Fault { what, hint: fault.hint });
+                self.report(given.origin, fault.at(format_args!("`{key}` in {}", place(table))));
                 Setting::Reported
             }
         }

@@ -107,8 +107,8 @@ pub(super) fn read(
         let path = environment.current_dir().join(&candidate);
         let shown = candidate.display().to_string();
         let chosen_by = named.map_or(Origin::Default, |given| given.origin.clone());
-        if let Err(Fault { what, hint }) = values::place(&shown) {
-            problems.push(Notice { origin: chosen_by, what: what.into(), hint });
+        if let Err(fault) = values::place(&shown) {
+            problems.push(Notice { origin: chosen_by, what: fault.what.into(), hint: fault.hint });
             return FileLayer { incomplete: true, ..FileLayer::default() };
         }
         let mut layer = match content::read_text(&path, MAX_BYTES) {
@@ -230,7 +230,7 @@ impl FileParser<'_> {
             let is_duplicate = error.message() == "duplicate key";
             if is_duplicate && !second_table.contains(&span.start) {
                 let word = text.get(span.clone()).unwrap_or_default().trim();
-                self.report(line, Fault::new(format!("{} is defined twice", echo(word))));
+                self.report(line, Fault::of(word, "is defined twice"));
                 if self.text_of(line, text).trim_start().starts_with('[') {
                     let end = text[span.end..].find("\n[").map_or(text.len(), |length| span.end + length);
                     second_table = span.end..end;

@@ -49,7 +49,7 @@ impl Check<'_> {
         let selection = self.selection(layer);
         let pkcs11_module = self.path("session.pkcs11_module", scope);
         let tpm = self.one("session.tpm", scope, |text| {
-            text.parse::<tpm::Device>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
+            text.parse::<tpm::Device>().map_err(|why| Fault::quoting(&why).maybe_hint(why.hint()))
         });
         if let Setting::There((Locator::Tpm(_), origin)) = &certificate {
             let fault = Fault::new("`certificate` names a key in a TPM, but a TPM holds no certificates")
@@ -116,7 +116,7 @@ impl Check<'_> {
             return self.one(key, Some(layer), |text| {
                 let handle = text.split_once(':').map_or(text, |(_, handle)| handle);
                 let parsed = tpm::handle(handle);
-                parsed.map(Locator::Tpm).map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
+                parsed.map(Locator::Tpm).map_err(|why| Fault::quoting(&why).maybe_hint(why.hint()))
             });
         }
         self.bytes(key, layer)
@@ -147,7 +147,7 @@ impl Check<'_> {
     fn token(&mut self, key: &str, layer: &SessionLayer<'_>, given: &[RawValue]) -> Value<Locator> {
         let Some(given) = given.last() else { return Setting::Reported };
         let parsed = values::plain(&given.text).and_then(|text| {
-            text.parse::<pkcs11::Uri>().map_err(|why| Fault::new(why.to_string()).maybe_hint(why.hint()))
+            text.parse::<pkcs11::Uri>().map_err(|why| Fault::quoting(&why).maybe_hint(why.hint()))
         });
         match parsed {
             Ok(uri) => {
@@ -280,7 +280,7 @@ impl Check<'_> {
 /// The path of a credential (systemd.exec(5), `LoadCredential=`); `None` outside of a unit with credentials.
 fn credential_path(name: &str, environment: &Environment) -> Result<Option<PathBuf>, Fault> {
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
-        return Err(Fault::new(format!("{} is not the name of a credential", echo(name))));
+        return Err(Fault::of(name, "is not the name of a credential"));
     }
     let folder = environment.get("CREDENTIALS_DIRECTORY");
     Ok(folder.map(|folder| Path::new(folder).join(name)))
@@ -333,5 +333,5 @@ fn is_variable(name: &str) -> Result<(), Fault> {
 }
 
 fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Fault> {
-    text.parse().map_err(|why| Fault::new(format!("{} {why}", echo(text))))
+    text.parse().map_err(|why| Fault::of(text, why))
 }

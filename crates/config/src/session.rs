@@ -16,7 +16,6 @@ use super::setting::Value;
 use super::step::StepContext;
 use super::values;
 use super::values::Fault;
-use super::values::echo;
 use anchord_aws::upstream::AssumeRole;
 use anchord_aws::upstream::CreateSession;
 use anchord_aws::upstream::Sts;
@@ -253,11 +252,10 @@ impl<'a> Check<'a> {
         if let Setting::There((Some(asked), origin)) = asked
             && *asked != home
         {
-            let fault = Fault::new(format!(
-                "{} is not the Region of the trust anchor of session `{}`, which is in {home}",
-                echo(asked.as_str()),
-                layer.name
-            ));
+            let name = &layer.name;
+            let what =
+                format!("is not the Region of the trust anchor of session `{name}`, which is in {home}");
+            let fault = Fault::of(asked.as_str(), what);
             self.report(origin.clone(), fault.hint("leave it out; `region` is what clients use"));
         }
         if home.partition().as_str() != partition {

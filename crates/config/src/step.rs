@@ -199,13 +199,13 @@ impl StepCheck<'_, '_, '_> {
     }
 
     fn report(&mut self, key: &str, origin: &Origin, fault: Fault) {
-        let what = match origin {
+        let fault = match origin {
             Origin::File { .. } => {
-                format!("`{key}` in [[session.{}.assume_role]]: {}", self.layer.name, fault.what)
+                fault.at(format_args!("`{key}` in [[session.{}.assume_role]]", self.layer.name))
             }
-            _ => fault.what,
+            _ => fault,
         };
-        self.check.report(origin.clone(), Fault { what, hint: fault.hint });
+        self.check.report(origin.clone(), fault);
     }
 
     fn sts(&mut self, context: StepContext<'_>) -> Option<Sts> {
@@ -276,9 +276,8 @@ impl StepCheck<'_, '_, '_> {
         for (name, _) in tags {
             let folded = name.to_lowercase();
             if let Some((_, other)) = seen.iter().find(|(known, _)| *known == folded) {
-                let fault =
-                    Fault::new(format!("{} and {} are the same tag for AWS", echo(other), echo(name)))
-                        .hint("AWS ignores the case of tag names; leave one out");
+                let fault = Fault::of(other, format!("and {} are the same tag for AWS", echo(name)))
+                    .hint("AWS ignores the case of tag names; leave one out");
                 self.report_list("tags", fault);
                 return;
             }
@@ -300,7 +299,7 @@ impl StepCheck<'_, '_, '_> {
         let Some(stray) = transitive.iter().find(|name| !tags.iter().any(|(tag, _)| tag == *name)) else {
             return;
         };
-        let fault = Fault::new(format!("{} is not one of the tags", echo(stray)));
+        let fault = Fault::of(stray, "is not one of the tags");
         self.report_list("transitive_tags", fault);
     }
 }
@@ -347,7 +346,7 @@ fn policy_arn(text: &str) -> Result<String, Fault> {
     {
         return Ok(text.into());
     }
-    Err(Fault::new(format!("{} is not the ARN of a policy", echo(text)))
+    Err(Fault::of(text, "is not the ARN of a policy")
         .hint("expected arn:aws:iam::123456789012:policy/name or arn:aws:iam::aws:policy/name"))
 }
 
@@ -361,7 +360,7 @@ fn is_of_tags(c: char) -> bool {
 fn tag(text: &str) -> Result<(String, String), Fault> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     if name.is_empty() || name.chars().count() > 128 || value.chars().count() > 256 {
-        return Err(Fault::new(format!("{} is too long or empty", echo(name)))
+        return Err(Fault::of(name, "is too long or empty")
             .hint("a tag's name has 1 to 128 characters, its value at most 256"));
     }
     if let Some(stray) = name.chars().chain(value.chars()).find(|c| !is_of_tags(*c)) {
@@ -373,7 +372,7 @@ fn tag(text: &str) -> Result<(String, String), Fault> {
         return Err(Fault::new(what).hint("use letters, digits, spaces and `_.:/=+-@`"));
     }
     if name.to_ascii_lowercase().starts_with("aws:") {
-        return Err(Fault::new(format!("{} begins with `aws:`, which AWS reserves", echo(name))));
+        return Err(Fault::of(name, "begins with `aws:`, which AWS reserves"));
     }
     Ok((name.into(), value.into()))
 }

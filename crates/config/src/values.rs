@@ -3,6 +3,7 @@
 //! Each function takes a text and returns its value, or says what is wrong with the text. It does not know the origin
 //! of the text. Messages repeat a text only through [`echo`], and never if it looks like key material.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
@@ -21,12 +22,26 @@ use anchord_core::text::Text;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) what: String,
+    /// The same without the value, if `what` contains it.
+    without_value: Option<String>,
     pub(super) hint: Option<Text>,
 }
 
 impl Fault {
+    /// A fault whose message contains no value.
     pub(super) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), hint: None }
+        Self { what: what.into(), without_value: None, hint: None }
+    }
+
+    /// A fault whose message begins with the value; `what` is the rest.
+    pub(super) fn of(value: &str, what: impl Display) -> Self {
+        let without_value = Some(format!("the value {what}"));
+        Self { without_value, ..Self::new(format!("{} {what}", echo(value))) }
+    }
+
+    /// A fault whose message may quote any part of the value.
+    pub(super) fn quoting(what: impl Display) -> Self {
+        Self { without_value: Some("the value cannot be used".into()), ..Self::new(what.to_string()) }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<Text>) -> Self {
@@ -34,23 +49,16 @@ impl Fault {
         self
     }
 
-    /// The same message without the value `text`. Programs log anchord's messages about their command lines, and a
-    /// value in the wrong place may be a secret.
-    pub(super) fn without(mut self, text: &str) -> Self {
-        let quoted = echo(text);
-        // Messages about `credential:NAME` quote the name alone.
-        let rest = text.split_once(':').map(|(_, rest)| echo(rest));
-        if self.what.contains(&quoted) {
-            self.what = self.what.replace(&quoted, "the value");
-        } else if let Some(rest) = rest.filter(|rest| self.what.starts_with(rest)) {
-            self.what = self.what.replace(&rest, "the text after `:`");
-        } else if words(text).any(|word| self.what.contains(word)) {
-            // The message contains a part of the value, or quotes it in another way.
-            self.what = "the value cannot be used".into();
-        }
-        if text.starts_with('/') {
-            self.hint = self.hint.map(|hint| hint.replace(text, "/PATH").into());
-        }
+    /// The same fault with `place` in front of its message.
+    pub(super) fn at(self, place: impl Display) -> Self {
+        let at = |what: String| format!("{place}: {what}");
+        Self { what: at(self.what), without_value: self.without_value.map(at), hint: self.hint }
+    }
+
+    /// The same fault without the value. Programs log anchord's messages about their command lines, and a value in the
+    /// wrong place may be a secret.
+    pub(super) fn without_value(mut self) -> Self {
+        self.what = self.without_value.take().unwrap_or(self.what);
         self
     }
 
@@ -58,31 +66,6 @@ impl Fault {
         self.hint = hint;
         self
     }
-}
-
-/// The words by which a message is searched for a value. Short words, numbers, and words that occur in many ARNs and
-/// Regions are left out.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    const COMMON: [&str; 14] = [
-        "anchor",
-        "bedrock",
-        "central",
-        "north",
-        "northeast",
-        "northwest",
-        "policy",
-        "profile",
-        "rolesanywhere",
-        "session",
-        "south",
-        "southeast",
-        "southwest",
-        "trust",
-    ];
-    let words = text.split(|letter: char| !letter.is_alphanumeric());
-    words.filter(|word| {
-        word.len() > 4 && !COMMON.contains(word) && !word.bytes().all(|byte| byte.is_ascii_digit())
-    })
 }
 
 /// A proxy in the form of `HTTPS_PROXY`: `http://user:password@host:port`, where scheme and login are optional. No
@@ -197,7 +180,7 @@ pub(super) fn switch(text: &str) -> Result<bool, Fault> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(Fault::new(format!("{} is neither `true` nor `false`", echo(text)))),
+        _ => Err(Fault::of(text, "is neither `true` nor `false`")),
     }
 }
 
@@ -213,7 +196,7 @@ pub(super) fn source(text: &str) -> Result<SourceKind, Fault> {
     match text {
         "roles-anywhere" => Ok(SourceKind::RolesAnywhere),
         "access-keys" => Ok(SourceKind::AccessKeys),
-        _ => Err(Fault::new(format!("{} is not a source (roles-anywhere, access-keys)", echo(text)))),
+        _ => Err(Fault::of(text, "is not a source (roles-anywhere, access-keys)")),
     }
 }
 
@@ -232,13 +215,13 @@ fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result
     all.iter()
         .copied()
         .find(|&value| name(value) == text)
-        .ok_or_else(|| Fault::new(format!("{} is not one of {}", echo(text), names.join(", "))))
+        .ok_or_else(|| Fault::of(text, format!("is not one of {}", names.join(", "))))
 }
 
 /// `1h`, `1h30m`, `500ms`, or a plain number of seconds.
 pub(super) fn span(text: &str) -> Result<Duration, Fault> {
     let malformed = || {
-        Fault::new(format!("{} is not a duration", echo(text)))
+        Fault::of(text, "is not a duration")
             .hint("write a number and a unit (ms, s, m, h), such as 45m or 1h30m; a plain number is seconds")
     };
     let mut total = Duration::ZERO;
@@ -266,13 +249,13 @@ pub(super) fn span(text: &str) -> Result<Duration, Fault> {
 pub(super) fn session_duration(text: &str) -> Result<Duration, Fault> {
     let duration = span(text)?;
     if duration < Duration::from_secs(900) {
-        return Err(Fault::new(format!("{} is shorter than 15m, the minimum of AWS", echo(text))));
+        return Err(Fault::of(text, "is shorter than 15m, the minimum of AWS"));
     }
     if duration > Duration::from_secs(43200) {
-        return Err(Fault::new(format!("{} is longer than 12h, the maximum of AWS", echo(text))));
+        return Err(Fault::of(text, "is longer than 12h, the maximum of AWS"));
     }
     if duration.subsec_nanos() != 0 {
-        return Err(Fault::new(format!("{} is not a whole number of seconds", echo(text))));
+        return Err(Fault::of(text, "is not a whole number of seconds"));
     }
     Ok(duration)
 }
@@ -287,18 +270,16 @@ pub(super) fn timeout(text: &str) -> Result<Option<Duration>, Fault> {
     let limit = match read {
         // Some programs count time-outs in seconds, others in milliseconds. A number without a unit is ambiguous.
         Ok(limit) if is_bare && !limit.is_zero() => {
-            return Err(Fault::new(format!("{} has no unit", echo(text))).hint(units(text)));
+            return Err(Fault::of(text, "has no unit").hint(units(text)));
         }
         Ok(limit) => limit,
         Err(fault) => return Err(fault.hint(units(text))),
     };
     if limit.is_zero() {
-        return Err(
-            Fault::new(format!("{} is not a valid time-out", echo(text))).hint("use `none` for no limit")
-        );
+        return Err(Fault::of(text, "is not a valid time-out").hint("use `none` for no limit"));
     }
     if limit > Duration::from_secs(3600) {
-        return Err(Fault::new(format!("{} is longer than 1h", echo(text))).hint("use `none` for no limit"));
+        return Err(Fault::of(text, "is longer than 1h").hint("use `none` for no limit"));
     }
     Ok(Some(limit))
 }
@@ -317,7 +298,7 @@ fn units(text: &str) -> String {
 /// An address that only this host can reach.
 pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
     let address: SocketAddr = text.parse().map_err(|_| {
-        Fault::new(format!("{} is not an address with a port", echo(text)))
+        Fault::of(text, "is not an address with a port")
             .hint("write numbers, such as 127.0.0.1:9911 or [::1]:9911")
     })?;
     let local = match address.ip() {
@@ -327,11 +308,8 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
     if local {
         return Ok(address);
     }
-    Err(Fault::new(format!(
-        "{} can be reached from other hosts, and any client there would get credentials",
-        echo(text)
-    ))
-    .hint("use a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)"))
+    Err(Fault::of(text, "can be reached from other hosts, and any client there would get credentials")
+        .hint("use a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)"))
 }
 
 /// `fd00:ec2::/32`: EC2's metadata service has its IPv6 address there.
@@ -345,7 +323,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, Fault> {
         return Err(Fault::new("holds a user name").hint(form));
     }
     let Some(rest) = text.strip_prefix("https://") else {
-        return Err(Fault::new(format!("{} does not begin with https://", echo(text))).hint(form));
+        return Err(Fault::of(text, "does not begin with https://").hint(form));
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     let (host, port) = match authority.rsplit_once(':') {
@@ -367,15 +345,14 @@ pub(super) fn endpoint(text: &str) -> Result<String, Fault> {
     if host_is_plain && port_is_plain {
         return Ok(format!("https://{authority}"));
     }
-    Err(Fault::new(format!("{} is not a host with an optional port", echo(text))).hint(form))
+    Err(Fault::of(text, "is not a host with an optional port").hint(form))
 }
 
 /// Permissions in octal.
 pub(super) fn mode(text: &str) -> Result<u32, Fault> {
     let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
     u32::from_str_radix(text, 8).ok().filter(|&mode| octal && mode <= 0o777).ok_or_else(|| {
-        Fault::new(format!("{} is not a file mode", echo(text)))
-            .hint("write three octal digits, such as 0600 or 0660")
+        Fault::of(text, "is not a file mode").hint("write three octal digits, such as 0600 or 0660")
     })
 }
 
@@ -388,7 +365,7 @@ pub(super) fn session_name(text: &str) -> Result<String, Fault> {
     if fits {
         return Ok(text.into());
     }
-    Err(Fault::new(format!("{} is not a session name", echo(text)))
+    Err(Fault::of(text, "is not a session name")
         .hint("use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit"))
 }
 
@@ -399,8 +376,7 @@ pub(super) fn role_session_name(text: &str) -> Result<String, Fault> {
     if fits {
         return Ok(text.into());
     }
-    Err(Fault::new(format!("{} is not a role session name", echo(text)))
-        .hint("use 2 to 64 letters, digits and `_+=,.@-`"))
+    Err(Fault::of(text, "is not a role session name").hint("use 2 to 64 letters, digits and `_+=,.@-`"))
 }
 
 /// A Region's name.
@@ -436,10 +412,10 @@ fn name_fault(text: &str, error: &arn::Error) -> Fault {
                 Some(meant) => format!("did you mean {meant}? {form}"),
                 None => form.into(),
             };
-            Fault::new(format!("{} is not a Region", echo(text))).hint(hint)
+            Fault::of(text, "is not a Region").hint(hint)
         }
         arn::Error::Arn { kind, shape, .. } => {
-            Fault::new(format!("{} is not {kind}", echo(text))).hint(format!("expected {shape}"))
+            Fault::of(text, format!("is not {kind}")).hint(format!("expected {shape}"))
         }
     }
 }

@@ -13,7 +13,7 @@ pub struct Region(String);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not the name of a Region.
-    #[error("`{0}` is not a Region: Regions are lower case with dashes, such as `us-east-1`")]
+    #[error("`{0}` is not a Region: {form}", form = Region::FORM)]
     Region(String),
     /// Not an ARN of the expected kind.
     #[error("`{text}` is not {kind}: expected `{shape}`")]
@@ -28,6 +28,9 @@ pub enum Error {
 }
 
 impl Region {
+    /// What a Region's name looks like, for messages.
+    pub const FORM: &'static str = "Regions are lower case with dashes, such as `us-east-1`";
+
     /// Parses a Region's name.
     ///
     /// # Errors

@@ -170,6 +170,12 @@ impl Failure {
         self.0.hint.as_ref()
     }
 
+    /// Whether both tell a person the same. When to try again may differ.
+    pub fn tells_the_same_as(&self, other: &Self) -> bool {
+        let (one, other) = (&self.0, &other.0);
+        one.reason == other.reason && one.message == other.message && one.hint == other.hint
+    }
+
     /// How long the other side asked us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
@@ -276,5 +282,14 @@ mod tests {
             failure.to_string(),
             "cannot read `leaf.pem`: denied; hint: let the daemon's user read it"
         );
+    }
+
+    #[test]
+    fn failures_tell_the_same_whenever_they_are_tried_again() {
+        let failure = Failure::from(unreadable("denied"));
+
+        assert!(failure.tells_the_same_as(&failure.clone().with_retry_after(Duration::from_secs(7))));
+        assert!(!failure.tells_the_same_as(&failure.clone().with_reason(Reason::FileUnusable)));
+        assert!(!failure.tells_the_same_as(&failure.clone().with_hint(None)));
     }
 }

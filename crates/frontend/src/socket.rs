@@ -290,10 +290,13 @@ mod tests {
     #[tokio::test]
     async fn the_status_shows_what_is_wrong_with_a_certificate_unless_the_last_attempt_has_said_it() {
         let sessions = [Session::live("app"), Session::lapsed("batch"), Session::live("audit")];
-        let background = |number: usize| {
-            let message = ["it hangs", "AWS refused the certificate"].get(number);
-            let fault =
-                message.map(|message| Failure::of(Reason::InvalidSetting, *message, Some("look".into())));
+        let told = sessions[1].handle.shown().trouble;
+        let background = move |number: usize| {
+            let fault = match number {
+                0 => Some(Failure::of(Reason::InvalidSetting, "it hangs", Some("look".into()))),
+                1 => told.clone(),
+                _ => None,
+            };
             Background { fault, ..Background::default() }
         };
         let socket = socket(&sessions.each_ref()).with_backgrounds(background);

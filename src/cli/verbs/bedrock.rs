@@ -143,10 +143,10 @@ pub(super) fn model(text: &str) -> Result<ModelId, Failure> {
 }
 
 fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
-    Region::parse(text).map_err(|error| {
-        // What stands on the command line is not repeated: it may be a secret in the wrong place.
-        let why = error.to_string().replace(&format!("`{text}`"), "the value");
-        Ended::Misused(Failure::of(Reason::InvalidSetting, format!("{origin}: {why}"), None))
+    Region::parse(text).map_err(|_| {
+        // The value is not repeated: it may be a secret in the wrong place.
+        let what = format!("{origin}: the value is not a Region: {}", Region::FORM);
+        Ended::Misused(Failure::of(Reason::InvalidSetting, what, None))
     })
 }
 
@@ -175,14 +175,12 @@ fn target(
     let given = flag.or_else(|| endpoint_in(surroundings.environment, variable));
     let endpoint = given.map(|(origin, text)| {
         text.parse::<EndpointUrl>().map_err(|error| {
-            let failure = Failure::from(error);
-            // What stands on the command line is not repeated.
-            let why = match flag {
-                Some((_, text)) => failure.message().replace(&format!("`{text}`"), "the value"),
-                None => failure.message().to_owned(),
+            // A flag's value is not repeated: it may be a secret in the wrong place.
+            let what = match flag {
+                Some(_) => format!("{origin}: the value is not an endpoint"),
+                None => format!("{origin}: {error}"),
             };
-            let what = format!("{origin}: {why}");
-            Ended::Misused(failure.with_message(what))
+            Ended::Misused(Failure::from(error).with_message(what))
         })
     });
     let endpoint = endpoint.transpose()?;

@@ -296,7 +296,7 @@ fn what_names_no_svid_or_no_agent_is_refused_with_what_to_write() {
     assert!(refused.contains("`spiffe://example.org` names a trust domain, not a workload"), "{refused}");
     let refused = refusal(&of_agent("spiffe:", "spiffe_socket = \"/run/agent.sock\"\n"));
     assert!(
-        refused.contains("`/run/agent.sock` is a path, not a URI; hint: write unix:///run/agent.sock"),
+        refused.contains("`/run/agent.sock` is a path, not a URI; hint: write unix:// in front of the path"),
         "{refused}"
     );
     let variable = [("SPIFFE_ENDPOINT_SOCKET", "unix:agent.sock")];

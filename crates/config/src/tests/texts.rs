@@ -232,6 +232,14 @@ fn no_mistake_of_any_flag_repeats_its_value() {
         "/CaNaRy77/ x",
         "https://CaNaRy77:x@",
         "arn:aws:iam::CaNaRy77",
+        "1CaNaRy77",
+        "credential:CaNaRy77/x",
+        "handle:0xCaNaRy77",
+        "pkcs11:CaNaRy77=x",
+        "spiffe://CaNaRy77",
+        "tpm:CaNaRy77",
+        "unix:CaNaRy77",
+        "CN=CaNaRy77,=",
     ];
     for spec in SELECTORS.iter().skip(1).chain(OPTIONS) {
         for value in values {
@@ -257,7 +265,7 @@ fn a_flags_mistake_says_what_is_allowed_though_the_value_shares_a_word_with_it()
              us-east-1; hint: leave it out",
         ),
         ("--session=Hunter 2", "--session: the value is not a session name; hint: use 1 to 64 of a-z"),
-        ("--certificate=credential:a/b", "--certificate: the text after `:` is not the name of a credential"),
+        ("--certificate=credential:a/b", "--certificate: the value is not the name of a credential"),
     ] {
         let refused = settle(&session("a"), &[flag], &[]).unwrap_err().to_string();
         assert!(refused.starts_with(told), "{refused}");

@@ -137,9 +137,9 @@ impl SessionStatus {
         let Snapshot { phase, credentials, inherited, trouble, fetching, next_attempt_at, history, .. } =
             session.shown();
         // Where there is no other certificate to go on with, the last attempt failed for the same reason.
-        let is_known =
-            |fault: &Failure| trouble.as_ref().is_some_and(|trouble| trouble.message() == fault.message());
-        let certificate_trouble = fault.as_ref().filter(|fault| !is_known(fault)).map(FailureStatus::of);
+        let is_new =
+            |fault: &&Failure| !trouble.as_ref().is_some_and(|trouble| trouble.tells_the_same_as(fault));
+        let certificate_trouble = fault.as_ref().filter(is_new).map(FailureStatus::of);
         Self {
             name: session.name().into(),
             phase: match phase {

@@ -46,7 +46,7 @@ impl FromStr for WorkloadEndpoint {
         } else if let Some(rest) = after_scheme(text, "tcp:") {
             SocketAddress::Tcp(address(rest)?)
         } else if text.starts_with('/') && !text.contains(['?', '#']) {
-            return Err(MalformedEndpoint::NoScheme { path: text.into() });
+            return Err(MalformedEndpoint::NoScheme);
         } else {
             return Err(MalformedEndpoint::UnknownScheme);
         };
@@ -106,10 +106,7 @@ fn address(rest: &str) -> Result<SocketAddr, MalformedEndpoint> {
 pub enum MalformedEndpoint {
     /// A plain path.
     #[error("is a path, not a URI")]
-    NoScheme {
-        /// The path.
-        path: String,
-    },
+    NoScheme,
     /// Neither `unix:` nor `tcp:`.
     #[error("is neither a unix: nor a tcp: URI")]
     UnknownScheme,
@@ -137,7 +134,7 @@ impl MalformedEndpoint {
     /// What to write instead.
     pub fn hint(&self) -> String {
         match self {
-            Self::NoScheme { path } => format!("write unix://{path}"),
+            Self::NoScheme => "write unix:// in front of the path".into(),
             Self::Authority => "write three slashes, as in unix:///run/spire/agent/public/api.sock".into(),
             Self::NotAnAddress | Self::NoPort => {
                 "write an IP address and a port, as in tcp://127.0.0.1:8081".into()

@@ -365,7 +365,7 @@ fn endpoints_are_read_as_the_specification_says() {
 #[test]
 fn what_is_no_endpoint_is_refused_with_what_to_write() {
     for (text, fault, hint) in [
-        ("/run/agent.sock", "is a path, not a URI", "write unix:///run/agent.sock"),
+        ("/run/agent.sock", "is a path, not a URI", "write unix:// in front"),
         ("", "is neither a unix: nor a tcp: URI", "write unix:///"),
         ("npipe:agent", "is neither a unix: nor a tcp: URI", "write unix:///"),
         ("unix://run/agent.sock", "has a host, which a unix: URI may not have", "write three slashes"),
