@@ -40,11 +40,18 @@ impl Source {
         }
     }
 
-    /// Identifies what this process read from variables and pipes, because names such as `/dev/fd/63` do not. Empty if
-    /// there is none. A passphrase is left out: a short text can be guessed from its digest.
+    /// Identifies what is behind names that mean something else in each process: the content of variables and pipes, and
+    /// the paths of systemd's credentials. Empty if there are none. A passphrase is left out: a short text can be guessed
+    /// from its digest.
     pub fn input_contents(&self) -> String {
-        let places = self.places().chain(&self.intermediates);
-        places.filter_map(Locator::content).map(|content| format!("{}\n", sha256_hex(content))).collect()
+        let mut contents = String::new();
+        for place in self.places().chain(&self.intermediates) {
+            if let Locator::Input(input) = place {
+                contents += &input.identifier();
+                contents.push('\n');
+            }
+        }
+        contents
     }
 
     /// Identifies the leaf as [`SourceStamp::leaf`] does, if this process got the certificate in a variable or pipe.

@@ -17,6 +17,7 @@ use crate::Passphrase;
 use crate::file_content::MAX_BYTES;
 use crate::passphrase::line_of;
 use anchord_core::content;
+use anchord_core::digest::sha256_hex;
 use anchord_core::secret::Secret;
 
 /// An input that other processes with the same settings may not have.
@@ -92,6 +93,15 @@ impl ProcessInput {
         match &self.holds {
             InputContent::Content(content) => Some(content.expose()),
             InputContent::File(_) | InputContent::Nothing { .. } => None,
+        }
+    }
+
+    /// Text that differs between inputs of the same name: a path, or a digest of the content.
+    pub(crate) fn identifier(&self) -> String {
+        match &self.holds {
+            InputContent::File(path) => path.display().to_string(),
+            InputContent::Content(content) => sha256_hex(content.expose()),
+            InputContent::Nothing { .. } => String::new(),
         }
     }
 

@@ -374,6 +374,16 @@ mod tests {
         assert_ne!(piped("a"), piped("b"));
     }
 
+    /// Two units of one user have credentials of the same name in different directories.
+    #[test]
+    fn the_credentials_of_each_unit_have_an_entry_of_their_own() {
+        let text = with("leaf.pem", "credential:leaf").replace("key.pem", "credential:key");
+        let of = |unit: &str| facts_of(&text, &[("CREDENTIALS_DIRECTORY", unit)]);
+
+        assert_eq!(of("/run/credentials/a.service"), of("/run/credentials/a.service"));
+        assert_ne!(of("/run/credentials/a.service"), of("/run/credentials/b.service"));
+    }
+
     /// A short password could be found out from the name's digest.
     #[test]
     fn a_proxys_login_takes_no_part_in_the_name_and_its_host_does() {
