@@ -24,7 +24,8 @@ pub struct Authorities {
 impl Authorities {
     /// Reads a PEM file. Sections of other kinds, such as keys, are ignored.
     ///
-    /// # Errors If the file cannot be read, or is not PEM text.
+    /// # Errors
+    /// If the file cannot be read, or is not PEM text.
     pub fn read(path: &Path) -> Result<Self, FileError> {
         /// Far above any bundle of all known roots.
         const MAX_BYTES: u64 = 16 << 20;

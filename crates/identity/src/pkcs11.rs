@@ -83,7 +83,8 @@ pub fn certificates(options: &TokenQuery) -> Result<Vec<TokenCertificate>, Error
     let slots = tokens::fitting(&remote, &options.uri)?;
     let mut listing = Listing::of(&remote, &slots, &options.uri, None);
     if let (true, [_], Some(pin)) = (listing.found.is_empty(), slots.as_slice(), options.pin()?) {
-        listing = Listing::of(&remote, &slots, &options.uri, Some(&pin));
+        let after_login = Listing::of(&remote, &slots, &options.uri, Some(&pin));
+        listing = Listing { failed: after_login.failed.or(listing.failed), ..after_login };
     }
     match listing {
         Listing { found, .. } if !found.is_empty() => Ok(found),

@@ -68,8 +68,8 @@ impl Source {
 
     /// The SPIFFE ID that the agent gives now; `None` if there is no agent, or if it does not answer soon.
     ///
-    /// # Errors If the agent answers that it has nothing for this process: then cached credentials may be another
-    /// workload's.
+    /// # Errors
+    /// If the agent answers that it has nothing for this process: then cached credentials may be another workload's.
     pub async fn agents_id(&self) -> Result<Option<String>, Error> {
         let Some(agent) = self.agent().cloned() else { return Ok(None) };
         let fetched = tokio::task::spawn_blocking(move || agent.fetch());

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 const LARGEST: usize = 24 << 20;
 
 /// One frame: the headers that say what it is, and the payload.
-#[derive(Default, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub(super) struct Frame {
     /// `event`, `exception` or `error`.
@@ -56,18 +56,18 @@ impl FrameDecoder {
         match self.decoder.decode_frame(&mut self.buffer) {
             Ok(DecodedFrame::Complete(message)) => {
                 self.announced = None;
-                let mut frame = Frame { payload: message.payload().clone(), ..Frame::default() };
-                for header in message.headers() {
-                    let Ok(text) = header.value().as_string() else { continue };
-                    let text = text.as_str().to_owned();
-                    match header.name().as_str() {
-                        ":message-type" => frame.message_type = text,
-                        ":event-type" | ":exception-type" | ":error-code" => frame.kind = text,
-                        ":error-message" => frame.error_message = text,
-                        _ => {}
-                    }
-                }
-                if frame.message_type.is_empty() { Err(Damaged) } else { Ok(Some(frame)) }
+                // The first header of a name counts.
+                let header = |name: &str| {
+                    let header = message.headers().iter().find(|header| header.name().as_str() == name)?;
+                    Some(header.value().as_string().ok()?.as_str().to_owned())
+                };
+                let kinds = [":event-type", ":exception-type", ":error-code"];
+                Ok(Some(Frame {
+                    message_type: header(":message-type").ok_or(Damaged)?,
+                    kind: kinds.into_iter().find_map(header).unwrap_or_default(),
+                    error_message: header(":error-message").unwrap_or_default(),
+                    payload: message.payload().clone(),
+                }))
             }
             Ok(_) => Ok(None),
             Err(_) => Err(Damaged),
