@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub use reason::Reason;
 
+use crate::notice::Notice;
+use crate::notice::Origin;
 use crate::notice::write_with_hint;
 use crate::text::Text;
 
@@ -190,6 +192,14 @@ impl Failure {
 impl<E: Classify> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::new(&error)
+    }
+}
+
+/// A failure that is about no setting.
+impl From<Failure> for Notice {
+    fn from(failure: Failure) -> Self {
+        let what = failure.message().into();
+        Self { origin: Origin::Default, what, hint: failure.hint_text().cloned() }
     }
 }
 
