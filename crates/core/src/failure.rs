@@ -12,6 +12,8 @@ use std::time::Duration;
 
 pub use reason::Reason;
 
+use crate::notice::Notice;
+use crate::notice::Origin;
 use crate::notice::write_with_hint;
 use crate::text::Text;
 
@@ -55,6 +57,20 @@ impl fmt::Display for Class {
     }
 }
 
+/// What tells a failure from others for the same reason. It has no ids, times or counts, so it stays the same when the
+/// failure repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// AWS's type of the error.
+    AwsType(String),
+    /// No connection was made.
+    NotConnected,
+    /// The time for an answer was over.
+    TimedOut,
+    /// Two endpoints failed, each in its way.
+    Both(Box<[(Reason, Option<Detail>); 2]>),
+}
+
 /// An error that knows its reason and, where a person can act, what to do.
 pub trait Classify: Error {
     /// What went wrong, in one word.
@@ -63,6 +79,11 @@ pub trait Classify: Error {
     /// Who or what has to change before a retry can succeed. It follows from the reason: leave it as it is.
     fn class(&self) -> Class {
         self.reason().class()
+    }
+
+    /// What tells it from other failures for its reason.
+    fn detail(&self) -> Option<Detail> {
+        None
     }
 
     /// What a person can do, as a sentence without a full stop.
@@ -90,6 +111,7 @@ pub struct Failure(Arc<Details>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Details {
     reason: Reason,
+    detail: Option<Detail>,
     message: String,
     hint: Option<Text>,
     retry_after: Option<Duration>,
@@ -101,6 +123,7 @@ impl Failure {
     pub fn new(error: &dyn Classify) -> Self {
         Self(Arc::new(Details {
             reason: error.reason(),
+            detail: error.detail(),
             message: chain_text(error.to_string(), error.source()),
             hint: error.hint(),
             retry_after: error.retry_after(),
@@ -111,7 +134,7 @@ impl Failure {
     /// A failure without an error value.
     pub fn of(reason: Reason, message: impl Into<String>, hint: Option<Text>) -> Self {
         let message = message.into();
-        Self(Arc::new(Details { reason, message, hint, retry_after: None, is_local: false }))
+        Self(Arc::new(Details { reason, detail: None, message, hint, retry_after: None, is_local: false }))
     }
 
     /// The same failure for another reason.
@@ -132,12 +155,6 @@ impl Failure {
         Self(Arc::new(Details { hint, ..(*self.0).clone() }))
     }
 
-    /// The same failure, with a request to wait for `pause` before the next attempt.
-    #[must_use]
-    pub fn with_retry_after(self, pause: Duration) -> Self {
-        Self(Arc::new(Details { retry_after: Some(pause), ..(*self.0).clone() }))
-    }
-
     /// The same failure, reported by a process on this host that may be asked again after exactly `pause`: that process
     /// itself keeps the pauses that AWS asks for.
     #[must_use]
@@ -148,6 +165,11 @@ impl Failure {
     /// What went wrong, in one word.
     pub fn reason(&self) -> Reason {
         self.0.reason
+    }
+
+    /// What tells it from other failures for its reason.
+    pub fn detail(&self) -> Option<&Detail> {
+        self.0.detail.as_ref()
     }
 
     /// Who or what has to change before a retry can succeed.
@@ -190,6 +212,14 @@ impl Failure {
 impl<E: Classify> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::new(&error)
+    }
+}
+
+/// A failure that is about no setting.
+impl From<Failure> for Notice {
+    fn from(failure: Failure) -> Self {
+        let what = failure.message().into();
+        Self { origin: Origin::Default, what, hint: failure.hint_text().cloned() }
     }
 }
 
@@ -288,7 +318,7 @@ mod tests {
     fn failures_tell_the_same_whenever_they_are_tried_again() {
         let failure = Failure::from(unreadable("denied"));
 
-        assert!(failure.tells_the_same_as(&failure.clone().with_retry_after(Duration::from_secs(7))));
+        assert!(failure.tells_the_same_as(&failure.clone().asked_here_again_in(Duration::from_secs(7))));
         assert!(!failure.tells_the_same_as(&failure.clone().with_reason(Reason::FileUnusable)));
         assert!(!failure.tells_the_same_as(&failure.clone().with_hint(None)));
     }

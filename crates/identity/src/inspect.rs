@@ -11,7 +11,7 @@ use x509_parser::extensions::ParsedExtension;
 use super::Error;
 use super::Fingerprint;
 use super::MAX_INTERMEDIATES;
-use super::SigningKey;
+use super::NameAttributes;
 use super::Source;
 use super::chain;
 use super::expiry::ChainPosition;
@@ -68,7 +68,31 @@ pub struct InspectedCertificate {
     /// Whether it is a CA certificate, and its key usages, in RFC 5280's words.
     pub usage: Vec<String>,
     /// Its alternative names.
-    pub names: Vec<String>,
+    pub names: Vec<AlternativeName>,
+}
+
+/// An alternative name, of the kinds that Roles Anywhere turns into tags, or an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlternativeName {
+    /// A host's name.
+    Dns(String),
+    /// A URI, such as a SPIFFE ID.
+    Uri(String),
+    /// An email address.
+    Email(String),
+    /// A distinguished name.
+    Directory(NameAttributes),
+}
+
+impl fmt::Display for AlternativeName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => write!(formatter, "DNS:{name}"),
+            Self::Uri(uri) => write!(formatter, "URI:{uri}"),
+            Self::Email(address) => write!(formatter, "email:{address}"),
+            Self::Directory(name) => write!(formatter, "Name:{}", plain(&name.to_string())),
+        }
+    }
 }
 
 /// The role of a certificate in the chain.
@@ -117,7 +141,7 @@ impl Source {
                 let key = chosen.as_ref().map_or(keys.first(), |(_, key)| Some(*key));
                 let belongs =
                     if chosen.is_ok() { "belongs to the leaf" } else { "matches no usable certificate" };
-                let described = key.map(|key| Ok(format!("the {} {belongs}", description(&**key))));
+                let described = key.map(|key| Ok(format!("the {} {belongs}", key.description())));
                 match chosen {
                     Ok((certificate, _)) => leaf = Some(certificate),
                     Err(error) => refusals.push(error.into()),
@@ -288,7 +312,7 @@ fn usages(certificate: &X509Certificate<'_>) -> Vec<String> {
     usages
 }
 
-fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+fn names(certificate: &X509Certificate<'_>) -> Vec<AlternativeName> {
     let extensions = certificate.extensions().iter();
     extensions
         .filter_map(|extension| match extension.parsed_extension() {
@@ -297,23 +321,17 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         })
         .flatten()
         .filter_map(alternative_name)
-        .map(|name| plain(&name))
         .collect()
 }
 
-/// Only the kinds that Roles Anywhere turns into tags, and addresses.
-fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
+fn alternative_name(name: &GeneralName<'_>) -> Option<AlternativeName> {
     match name {
-        GeneralName::DNSName(name) => Some(format!("DNS:{name}")),
-        GeneralName::URI(uri) => Some(format!("URI:{uri}")),
-        GeneralName::RFC822Name(address) => Some(format!("email:{address}")),
-        GeneralName::DirectoryName(name) => Some(format!("Name:{}", shown(name))),
+        GeneralName::DNSName(name) => Some(AlternativeName::Dns(plain(name))),
+        GeneralName::URI(uri) => Some(AlternativeName::Uri(plain(uri))),
+        GeneralName::RFC822Name(address) => Some(AlternativeName::Email(plain(address))),
+        GeneralName::DirectoryName(name) => Some(AlternativeName::Directory(NameAttributes::of(name))),
         _ => None,
     }
-}
-
-fn description(key: &dyn SigningKey) -> String {
-    format!("{key:?}").replace(" [redacted]", "")
 }
 
 #[cfg(test)]

@@ -45,6 +45,9 @@ pub trait SigningKey: Send + Sync + fmt::Debug {
     /// How the key signs.
     fn algorithm(&self) -> Algorithm;
 
+    /// What it is and where, for people: `RSA private key`. `Debug` shows no more.
+    fn description(&self) -> String;
+
     /// The content of `subjectPublicKey` in a certificate for this key.
     fn public_key(&self) -> &[u8];
 

@@ -49,6 +49,7 @@ pub use expiry::life_left;
 pub use file::Guard;
 pub use file_content::FileContent;
 pub use file_content::FileError;
+pub use inspect::AlternativeName;
 pub use inspect::CertificateRole;
 pub use inspect::InspectedCertificate;
 pub use inspect::Inspection;

@@ -10,7 +10,7 @@ mod renewal;
 use from_daemon::DaemonOutcome;
 use from_daemon::from_daemon;
 use from_daemon::no_daemon_and_no_session;
-use from_daemon::with_reason;
+use from_daemon::with_why_unused;
 
 pub use from_daemon::from_daemon_alone;
 pub use from_daemon::session_meant;
@@ -69,5 +69,5 @@ pub async fn obtain(
     };
     process_limits::one_more_thread()?;
     let obtained = direct::obtain(settings, session, mode.caching(), seams, environment).await;
-    obtained.map_err(|failure| with_reason(&failure, &unused))
+    obtained.map_err(|failure| with_why_unused(&failure, &unused))
 }

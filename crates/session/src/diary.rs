@@ -20,6 +20,7 @@ use anchord_core::clock::rfc3339;
 use anchord_core::credentials::Credentials;
 use anchord_core::event;
 use anchord_core::failure::Class;
+use anchord_core::failure::Detail;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::reported::Reported;
@@ -38,7 +39,7 @@ pub(super) struct SessionDiary {
 #[derive(Debug, PartialEq, Eq)]
 struct LoggedFailure {
     reason: Reason,
-    gist: String,
+    detail: Option<Detail>,
     left: LifeLeft,
 }
 
@@ -116,7 +117,8 @@ impl SessionDiary {
     }
 
     fn failed(&mut self, trouble: &Failure, snapshot: &Snapshot, retry_in: Duration, now: Moment) {
-        let told = LoggedFailure { reason: trouble.reason(), gist: gist(trouble.message()), left: self.left };
+        let (reason, detail) = (trouble.reason(), trouble.detail().cloned());
+        let told = LoggedFailure { reason, detail, left: self.left };
         if self.told.is_new(told) {
             self.times_told = 0;
         }
@@ -125,8 +127,7 @@ impl SessionDiary {
         self.times_told = self.times_told.saturating_add(1);
 
         let (session, failures) = (&*self.session, self.failures);
-        let (class, reason) = (trouble.class(), trouble.reason());
-        let (error, hint) = (trouble.message(), trouble.hint());
+        let (class, error, hint) = (trouble.class(), trouble.message(), trouble.hint());
         let retry_in_seconds = seconds(retry_in);
         // It may be in the past.
         let expires_at = snapshot.credentials.as_ref().map(|held| display(rfc3339(held.expires_at())));
@@ -230,19 +231,6 @@ impl LifeLeft {
 /// With less than this left, clients soon notice: some SDKs then fetch credentials on every call.
 const LITTLE: time::Duration = time::Duration::minutes(10);
 
-/// The words of a message that are the same in repeated failures: those without digits. Request ids, times and counts
-/// have digits.
-fn gist(message: &str) -> String {
-    let mut gist = String::new();
-    for word in message.split_whitespace() {
-        if !word.contains(|letter: char| letter.is_ascii_digit()) {
-            gist.push_str(word);
-            gist.push(' ');
-        }
-    }
-    gist
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,6 +239,7 @@ mod tests {
     use crate::support::TOKEN;
     use crate::support::credentials;
     use crate::support::failure;
+    use anchord_core::failure::Classify;
     use anchord_testing::Log;
     use anchord_testing::is_of;
 
@@ -327,16 +316,29 @@ mod tests {
         assert!(is_of(&lines[7], "INFO", event::CREDENTIALS_RENEWED), "{lines:?}");
     }
 
+    #[derive(Debug, thiserror::Error)]
+    #[error("AWS answered {0}")]
+    struct Refused(&'static str);
+
+    impl Classify for Refused {
+        fn reason(&self) -> Reason {
+            Reason::Refused
+        }
+
+        fn detail(&self) -> Option<Detail> {
+            Some(Detail::AwsType(self.0.into()))
+        }
+    }
+
     #[test]
     fn another_failure_is_told_aloud_again() {
         let held = credentials(NOON, time::Duration::HOUR);
 
         let lines = logged(|diary| {
             (0..4).for_each(|_| fail(diary, Some(&held), &failure(Class::Transient)));
-            fail(diary, Some(&held), &Failure::of(Reason::Unavailable, "another failure", None));
-            (0..3)
-                .for_each(|_| fail(diary, Some(&held), &Failure::of(Reason::Unavailable, "one word", None)));
-            fail(diary, Some(&held), &Failure::of(Reason::Refused, "one word", None));
+            fail(diary, Some(&held), &Failure::of(Reason::NoAnswer, "another failure", None));
+            (0..3).for_each(|_| fail(diary, Some(&held), &Refused("OneException").into()));
+            fail(diary, Some(&held), &Refused("AnotherException").into());
         });
 
         let loud_after_quiet = ["WARN", "WARN", "WARN", "DEBUG", "WARN", "WARN", "WARN", "WARN", "WARN"];

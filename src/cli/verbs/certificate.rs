@@ -17,6 +17,7 @@ use anchord_core::clock;
 use anchord_core::clock::Clock;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_identity::AlternativeName;
 use anchord_identity::CertificateRole;
 use anchord_identity::InspectedCertificate;
 use anchord_identity::Inspection;
@@ -220,7 +221,7 @@ fn write_certificate(
     writeln!(text, "    public key  {}", seen.key)?;
     writeln!(text, "    usage       {}", seen.usage.join(", "))?;
     if !seen.names.is_empty() {
-        writeln!(text, "    names       {}", seen.names.join(", "))?;
+        writeln!(text, "    names       {}", printed(&seen.names).join(", "))?;
     }
     Ok(())
 }
@@ -261,8 +262,12 @@ fn certificate_json(seen: &InspectedCertificate, now: OffsetDateTime) -> Value {
         "days_left": days_left(seen.not_after, now),
         "public_key": seen.key,
         "usage": seen.usage,
-        "names": seen.names,
+        "names": printed(&seen.names),
     })
+}
+
+fn printed(names: &[AlternativeName]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }
 
 fn failure_json(failure: &Failure) -> Value {

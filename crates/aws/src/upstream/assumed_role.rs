@@ -16,6 +16,7 @@ use anchord_core::clock::ClockOffset;
 use anchord_core::credentials::Credentials;
 use anchord_core::credentials::Keys;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Detail;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
@@ -138,6 +139,10 @@ impl fmt::Debug for AssumeRole {
 impl Classify for StepFailed {
     fn reason(&self) -> Reason {
         self.source.reason()
+    }
+
+    fn detail(&self) -> Option<Detail> {
+        self.source.detail()
     }
 
     fn hint(&self) -> Option<Text> {

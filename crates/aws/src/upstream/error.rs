@@ -22,6 +22,7 @@ use crate::signing::Unsignable;
 use anchord_core::arn::RoleArn;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Detail;
 use anchord_core::failure::Reason;
 use anchord_core::text::Part::Key;
 use anchord_core::text::Part::Say;
@@ -204,6 +205,15 @@ impl Classify for Error {
         }
     }
 
+    fn detail(&self) -> Option<Detail> {
+        match self {
+            Self::InDoubt { failure, .. } => failure.detail(),
+            Self::Refused { kind, .. } => Some(Detail::AwsType(kind.clone())),
+            Self::NoAnswer { source, .. } => no_answer_detail(source),
+            _ => None,
+        }
+    }
+
     fn hint(&self) -> Option<Text> {
         match self {
             Self::Identity(error) => error.hint(),
@@ -276,16 +286,22 @@ fn clock_hint(off_by: i64) -> Option<Text> {
         .then(|| format!("this host's clock is off by {off_by} s: synchronise it").into())
 }
 
+fn no_answer_detail(source: &TransportError) -> Option<Detail> {
+    match source.cause() {
+        TransportError::Silent(_) => Some(Detail::TimedOut),
+        TransportError::Incomplete(error) if error.is_timeout() => Some(Detail::TimedOut),
+        TransportError::Incomplete(error) if error.is_connect() => Some(Detail::NotConnected),
+        _ => None,
+    }
+}
+
 fn no_answer_hint(source: &TransportError) -> Option<Text> {
-    let (timed_out, unconnected) = match source.cause() {
-        TransportError::NoTunnel(refusal) => return Some(proxy::hint(refusal).into()),
-        TransportError::Silent(_) => (true, false),
-        TransportError::Incomplete(error) => (error.is_timeout(), error.is_connect()),
-        TransportError::TooLarge | TransportError::Setup(_) | TransportError::Through { .. } => {
-            (false, false)
-        }
-    };
-    if timed_out {
+    if let TransportError::NoTunnel(refusal) = source.cause() {
+        return Some(proxy::hint(refusal).into());
+    }
+    let detail = no_answer_detail(source);
+    let unconnected = detail == Some(Detail::NotConnected);
+    if detail == Some(Detail::TimedOut) {
         return Some(Text::of(&[
             Say("check whether a firewall or proxy holds the connection; "),
             Key("upstream.connect_timeout"),

@@ -32,6 +32,7 @@ use anchord_core::credentials::SignerId;
 use anchord_core::event;
 use anchord_core::failure::Class;
 use anchord_core::failure::Classify;
+use anchord_core::failure::Detail;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::issuer::BoxFuture;
@@ -337,6 +338,10 @@ impl Classify for NotAskedAgain {
         self.failure.reason()
     }
 
+    fn detail(&self) -> Option<Detail> {
+        self.failure.detail().cloned()
+    }
+
     fn hint(&self) -> Option<Text> {
         self.failure.hint_text().cloned()
     }
@@ -369,6 +374,11 @@ impl Classify for BothFailed<'_> {
             }
         }
         self.first.reason()
+    }
+
+    fn detail(&self) -> Option<Detail> {
+        let of = |failure: &Failure| (failure.reason(), failure.detail().cloned());
+        Some(Detail::Both(Box::new([of(&self.first), of(&self.second)])))
     }
 
     fn hint(&self) -> Option<Text> {

@@ -83,7 +83,8 @@ fn log(ahead: Duration) {
     warn!(
         event = event::CLOCK_WRONG,
         seconds = ahead.abs().whole_seconds(),
-        "The local clock is {direction} AWS's; signing with AWS's time; hint: synchronise this host's clock"
+        hint = "synchronise this host's clock",
+        "The local clock is {direction} AWS's; signing with AWS's time"
     );
 }
 

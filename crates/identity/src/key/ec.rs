@@ -62,6 +62,10 @@ impl<K: Signer> SigningKey for Ec<K> {
         Algorithm::EcdsaSha256
     }
 
+    fn description(&self) -> String {
+        "EC private key".into()
+    }
+
     fn public_key(&self) -> &[u8] {
         &self.public_key
     }
@@ -91,9 +95,9 @@ impl<K: Signer> Ec<K> {
     }
 }
 
-impl<K> fmt::Debug for Ec<K> {
+impl<K: Signer> fmt::Debug for Ec<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("EC private key [redacted]")
+        write!(formatter, "{} [redacted]", self.description())
     }
 }
 

@@ -44,6 +44,10 @@ impl<P: MlDsaParams + Send + Sync> SigningKey for MlDsa<P> {
         Algorithm::MlDsa
     }
 
+    fn description(&self) -> String {
+        "ML-DSA private key".into()
+    }
+
     fn public_key(&self) -> &[u8] {
         &self.public_key
     }
@@ -55,9 +59,9 @@ impl<P: MlDsaParams + Send + Sync> SigningKey for MlDsa<P> {
     }
 }
 
-impl<P: MlDsaParams> fmt::Debug for MlDsa<P> {
+impl<P: MlDsaParams + Send + Sync> fmt::Debug for MlDsa<P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("ML-DSA private key [redacted]")
+        write!(formatter, "{} [redacted]", self.description())
     }
 }
 

@@ -32,6 +32,10 @@ impl SigningKey for Rsa {
         Algorithm::RsaSha256
     }
 
+    fn description(&self) -> String {
+        "RSA private key".into()
+    }
+
     fn public_key(&self) -> &[u8] {
         &self.public_key
     }
@@ -59,7 +63,7 @@ fn signature(pair: &RsaKeyPair, padding: &'static dyn RsaEncoding, message: &[u8
 
 impl fmt::Debug for Rsa {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("RSA private key [redacted]")
+        write!(formatter, "{} [redacted]", self.description())
     }
 }
 

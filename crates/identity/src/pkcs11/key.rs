@@ -40,6 +40,14 @@ impl SigningKey for Pkcs11Key {
         }
     }
 
+    fn description(&self) -> String {
+        let kind = match self.name.kind {
+            TokenKeyType::Rsa => "RSA",
+            TokenKeyType::Ec | TokenKeyType::Other => "EC",
+        };
+        format!("{kind} private key in the token {}", lock(&self.place).token)
+    }
+
     fn public_key(&self) -> &[u8] {
         &self.public_key
     }
@@ -105,10 +113,6 @@ pub(super) fn sign(
 
 impl fmt::Debug for Pkcs11Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.name.kind {
-            TokenKeyType::Rsa => "RSA",
-            TokenKeyType::Ec | TokenKeyType::Other => "EC",
-        };
-        write!(formatter, "{kind} private key in the token {}", lock(&self.place).token)
+        formatter.write_str(&self.description())
     }
 }

@@ -73,6 +73,19 @@ impl SigningKey for TpmKey {
         self.opened.public.algorithm
     }
 
+    fn description(&self) -> String {
+        let kind = match self.opened.public.algorithm {
+            Algorithm::RsaSha256 => "RSA",
+            _ => "EC",
+        };
+        match &self.opened.key {
+            KeyLocation::Persistent(handle) => {
+                format!("{kind} private key in the TPM at handle {handle:#010x}")
+            }
+            KeyLocation::File(_) => format!("{kind} private key in a file of the TPM's"),
+        }
+    }
+
     fn public_key(&self) -> &[u8] {
         &self.opened.public.subject_public_key
     }
@@ -84,16 +97,7 @@ impl SigningKey for TpmKey {
 
 impl fmt::Debug for TpmKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.opened.public.algorithm {
-            Algorithm::RsaSha256 => "RSA",
-            _ => "EC",
-        };
-        match &self.opened.key {
-            KeyLocation::Persistent(handle) => {
-                write!(formatter, "{kind} private key in the TPM at handle {handle:#010x}")
-            }
-            KeyLocation::File(_) => write!(formatter, "{kind} private key in a file of the TPM's"),
-        }
+        formatter.write_str(&self.description())
     }
 }
 

@@ -38,6 +38,7 @@ use anchord_config::Settings;
 use anchord_core::event;
 use anchord_core::failure::ErrorChain;
 use anchord_core::failure::Failure;
+use anchord_core::notice::Notice;
 use anchord_frontend::Server;
 use anchord_session::Freshness;
 use anchord_session::Phase;
@@ -146,7 +147,7 @@ impl Daemon {
                 prepared = next(&mut reading) => {
                     reading = None;
                     let applied = prepared.and_then(|prepared| {
-                        reloadable.apply(prepared).map_err(|error| vec![Failure::from(error).to_string()])
+                        reloadable.apply(prepared).map_err(|error| vec![Failure::from(error).into()])
                     });
                     if let (Ok(_), Some(reload)) = (&applied, &mut reload) {
                         (reload.taken)(&reloadable.settings);
@@ -241,22 +242,23 @@ async fn next<T>(reading: &mut Option<std::pin::Pin<Box<impl Future<Output = T>>
 const READING: Duration = Duration::from_secs(10);
 
 /// Loads new settings and the files that they name, or returns all mistakes.
-async fn read_new_settings(read: ReadSettings, preparation: Preparation) -> Result<Prepared, Vec<String>> {
+async fn read_new_settings(read: ReadSettings, preparation: Preparation) -> Result<Prepared, Vec<Notice>> {
     let reading = tokio::task::spawn_blocking(move || match read() {
-        Ok(settings) => preparation.prepare(settings).map_err(|error| vec![Failure::from(error).to_string()]),
-        Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+        Ok(settings) => preparation.prepare(settings).map_err(|error| vec![Failure::from(error).into()]),
+        Err(problems) => Err(problems.iter().cloned().collect()),
     });
     match tokio::time::timeout(READING, reading).await {
         Ok(Ok(prepared)) => prepared,
-        Ok(Err(_)) => Err(vec!["reading the configuration panicked; this is a bug".into()]),
+        Ok(Err(_)) => Err(vec![Notice::new("reading the configuration panicked; this is a bug")]),
         Err(_) => {
-            let hint = "hint: check that the file systems of all files in the configuration respond";
-            Err(vec![format!("the configuration's files could not be read within {READING:?}; {hint}")])
+            let what = format!("the configuration's files could not be read within {READING:?}");
+            let hint = "check that the file systems of all files in the configuration respond";
+            Err(vec![Notice::new(what).hinting(hint)])
         }
     }
 }
 
-fn log_reload(applied: &Result<Applied, Vec<String>>, status: &str) {
+fn log_reload(applied: &Result<Applied, Vec<Notice>>, status: &str) {
     match applied {
         Ok(Applied { sessions, waiting }) => {
             let list = |names: &[String]| names.join(", ");
@@ -281,10 +283,12 @@ fn log_reload(applied: &Result<Applied, Vec<String>>, status: &str) {
             for mistake in mistakes {
                 error!(
                     event = event::CONFIG_REFUSED,
-                    mistake, "Refused the new configuration; the current one stays in effect"
+                    mistake = mistake.message(),
+                    hint = mistake.hint(),
+                    "Refused the new configuration; the current one stays in effect"
                 );
             }
-            let first = mistakes.first().map_or("", String::as_str);
+            let first = mistakes.first().map(ToString::to_string).unwrap_or_default();
             systemd::ready(&format!("Refused the new configuration: {first}"));
         }
     }

@@ -78,7 +78,7 @@ pub(super) async fn from_daemon(
 
 /// Adds to the failure of a direct call why no daemon was used. If this user may use neither the daemon nor the host's
 /// key, the hint is about the daemon, because access to the daemon is enough.
-pub(super) fn with_reason(failure: &Failure, why: &Unused) -> Failure {
+pub(super) fn with_why_unused(failure: &Failure, why: &Unused) -> Failure {
     match why {
         Unused::Absent => failure.clone(),
         Unused::Forbidden(why) if failure.is_local() => {

@@ -12,7 +12,7 @@ use super::direct;
 use super::from_daemon::DaemonOutcome;
 use super::from_daemon::from_daemon;
 use super::from_daemon::no_daemon_and_no_session;
-use super::from_daemon::with_reason;
+use super::from_daemon::with_why_unused;
 use crate::assembly;
 use crate::assembly::Seams;
 use crate::client;
@@ -95,7 +95,7 @@ impl Renewal {
             }
             (Ok(DaemonOutcome::Unused(unused)), Some(session)) => {
                 let renewed = self.direct(session, given.as_ref()).await;
-                renewed.map_err(|failure| with_reason(&failure, &unused))?
+                renewed.map_err(|failure| with_why_unused(&failure, &unused))?
             }
             (Ok(DaemonOutcome::Unused(_)), None) => {
                 let name = self.settings.picked.as_deref().unwrap_or_default();

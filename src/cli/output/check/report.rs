@@ -42,6 +42,14 @@ pub(in crate::cli) enum State {
     Failed,
 }
 
+/// What is behind a step that went wrong, as a value: several steps, and several sessions, may have one cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cli) enum Cause<'a> {
+    Failure(Reason),
+    /// A warning about this subject.
+    Warning(&'a Subject),
+}
+
 /// One check and its result.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::cli) struct Step {
@@ -57,7 +65,7 @@ pub(in crate::cli) struct Step {
     pub(in crate::cli) suggestions: Map<String, Value>,
     /// The failed step because of which this one was skipped.
     pub(in crate::cli) blocked_by: Option<Subject>,
-    /// The cause as a value; its class decides the exit code.
+    /// The reason of a failure as a value; its class decides the exit code.
     pub(in crate::cli) reason_code: Option<Reason>,
     is_needed: bool,
 }
@@ -132,6 +140,10 @@ impl State {
 impl Step {
     pub(in crate::cli) fn is_failed(&self) -> bool {
         self.state == State::Failed
+    }
+
+    pub(in crate::cli) fn cause(&self) -> Cause<'_> {
+        self.reason_code.map_or(Cause::Warning(&self.subject), Cause::Failure)
     }
 
     #[must_use]

@@ -92,10 +92,14 @@ impl Told<'_> {
     /// Whether it is about `step` as well. Mistakes of the settings share a subject, and each is another.
     fn explains(&self, heading: &str, step: &Step) -> bool {
         let is_same_place = self.heading == heading && self.step.subject == step.subject;
-        !is_same_place
-            && step.hint.is_some()
-            && self.step.hint == step.hint
-            && self.step.detail == step.detail
+        !is_same_place && self.step.cause() == step.cause() && self.tells_all_of(step)
+    }
+
+    /// Whether a line that refers to this step leaves nothing out. Such a line has the message of a failure, but no
+    /// hint, and no text of a warning.
+    fn tells_all_of(&self, step: &Step) -> bool {
+        let has_message = step.reason.is_some() || self.step.detail == step.detail;
+        step.hint.is_some() && self.step.hint == step.hint && has_message
     }
 }
 

@@ -6,6 +6,7 @@ use crate::cli::output::check::report::Step;
 use crate::cli::output::check::report::Subject;
 use anchord_core::clock;
 use anchord_core::failure::Failure;
+use anchord_identity::AlternativeName;
 use anchord_identity::CertificateRole;
 use anchord_identity::Inspection;
 use anchord_identity::Source;
@@ -24,8 +25,8 @@ pub(super) struct Sent {
     /// In the format of the settings.
     pub(super) subject: String,
     pub(super) issuer: String,
-    /// Subject alternative names: `DNS:…`, `URI:…` and others.
-    pub(super) names: Vec<String>,
+    /// Subject alternative names.
+    pub(super) names: Vec<AlternativeName>,
     /// The subjects of the intermediates.
     pub(super) intermediates: Vec<String>,
     /// The issuers at which the chain ends, for messages.

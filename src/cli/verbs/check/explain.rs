@@ -10,6 +10,7 @@ use crate::cli::output::check::report::Step;
 use anchord_aws::upstream::CreateSession;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_identity::AlternativeName;
 use anchord_identity::NameAttributes;
 
 /// A step that failed for `failure`, which CreateSession gave.
@@ -67,24 +68,28 @@ fn trust_policy_statement(source: &CreateSession, sent: &Sent) -> Value {
 /// The attributes of the leaf that Roles Anywhere makes tags of (user guide, trust model).
 fn condition_keys(sent: &Sent) -> Map<String, Value> {
     let mut keys = Map::new();
-    let name = sent.names.iter().find_map(|name| name.strip_prefix("Name:"));
+    let directory_name = sent.names.iter().find_map(|name| match name {
+        AlternativeName::Directory(attributes) => Some(attributes.clone()),
+        _ => None,
+    });
     let names = [
-        ("x509Subject", &*sent.subject),
-        ("x509Issuer", &sent.issuer),
-        ("x509SAN/Name", name.unwrap_or_default()),
+        ("x509Subject", sent.subject.parse::<NameAttributes>().ok()),
+        ("x509Issuer", sent.issuer.parse().ok()),
+        ("x509SAN/Name", directory_name),
     ];
-    for (kind, name) in names {
-        let attributes = name.parse::<NameAttributes>().ok();
+    // Of several with one name the first is enough to see what is meant.
+    for (kind, attributes) in &names {
         for (attribute, value) in attributes.iter().flat_map(NameAttributes::iter) {
-            // Of several with one name the first is enough to see what is meant.
             keys.entry(format!("aws:PrincipalTag/{kind}/{attribute}")).or_insert_with(|| value.into());
         }
     }
-    for (kind, prefix) in [("DNS", "DNS:"), ("URI", "URI:")] {
-        let found = sent.names.iter().find_map(|name| name.strip_prefix(prefix));
-        if let Some(found) = found {
-            keys.insert(format!("aws:PrincipalTag/x509SAN/{kind}"), found.into());
-        }
+    for name in &sent.names {
+        let (kind, value) = match name {
+            AlternativeName::Dns(name) => ("DNS", name),
+            AlternativeName::Uri(uri) => ("URI", uri),
+            AlternativeName::Email(_) | AlternativeName::Directory(_) => continue,
+        };
+        keys.entry(format!("aws:PrincipalTag/x509SAN/{kind}")).or_insert_with(|| value.as_str().into());
     }
     keys
 }
@@ -173,10 +178,10 @@ mod tests {
             subject: "CN=robot-7,O=Acme\\, Inc,O=Other".into(),
             issuer: "CN=Issuing CA".into(),
             names: vec![
-                "email:a@b.example".into(),
-                "Name:CN=Robot,O=Acme".into(),
-                "DNS:robot-7.example".into(),
-                "URI:spiffe://acme/r".into(),
+                AlternativeName::Email("a@b.example".into()),
+                AlternativeName::Directory("CN=Robot,O=Acme".parse().unwrap()),
+                AlternativeName::Dns("robot-7.example".into()),
+                AlternativeName::Uri("spiffe://acme/r".into()),
             ],
             ..Sent::default()
         };

@@ -1,4 +1,5 @@
-//! AWS's refusals of CreateSession and of STS's calls. No other code interprets AWS's words.
+//! AWS's refusals of CreateSession and of STS's calls. Only this table interprets their words; those of Bedrock's
+//! refusals have their own, in `bedrock/refusal.rs`.
 //!
 //! Types and messages are those of the CreateSession API and of the field (Roles Anywhere user guide,
 //! "troubleshooting"), and of the STS API reference ("Common Errors", and the errors of each operation).
