@@ -132,7 +132,8 @@ const HEAD: &str = "\
 
 The daemon's log has these events. Each line has a field `event`, whose value is the id in the first column:
 `event=\"credentials.renewed\"` in text, a member `\"event\"` in JSON. An id never changes, while the text of a line may; so
-look for ids. Each table lists one area. `tests/events.rs` makes this page from `crates/core/src/event.rs`.
+look for ids. The field `reason` of a failure is one of the [reasons](reasons.md). Each table lists one area.
+`tests/events.rs` makes this page from `crates/core/src/event.rs`.
 ";
 
 fn page() -> String {
@@ -156,12 +157,6 @@ fn area(event: &Definition) -> &'static str {
 
 /// `ANCHORD_TEST_BLESS=1` writes it anew.
 #[test]
-#[allow(clippy::disallowed_methods, reason = "tests read their own environment")]
 fn the_page_of_events_is_made_from_the_table() {
-    let path = root().join("docs/reference/events.md");
-    if std::env::var_os("ANCHORD_TEST_BLESS").is_some() {
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::write(&path, page()).unwrap();
-    }
-    assert_eq!(fs_err::read_to_string(&path).unwrap(), page(), "docs/reference/events.md has another table");
+    anchord_testing::assert_made(&root().join("docs/reference/events.md"), &page());
 }

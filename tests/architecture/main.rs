@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot read the tree has failed")]
 
 mod circles;
+mod places;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

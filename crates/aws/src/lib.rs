@@ -1,8 +1,6 @@
 //! The client side of AWS: signing, the calls that grant credentials, a user's access keys, and calls of Bedrock's
 //! models.
 
-#![warn(clippy::mod_module_files)]
-
 pub mod access_keys;
 pub mod signing;
 pub mod upstream;

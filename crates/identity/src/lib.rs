@@ -3,8 +3,6 @@
 //! An [`Identity`] cannot be built unless its key belongs to its leaf and Roles Anywhere would accept that
 //! leaf now. Code that holds one need not check again.
 
-#![warn(clippy::mod_module_files)]
-
 #[cfg_attr(not(feature = "pkcs12"), expect(dead_code, reason = "PKCS#12 alone needs BER"))]
 mod asn1;
 mod authorities;

@@ -1,6 +1,7 @@
 //! One declaration makes flags, variables, help and the sample file.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::*;
 
@@ -59,11 +60,12 @@ fn flags_and_variables_follow_from_keys() {
     }
 }
 
+/// `ANCHORD_TEST_BLESS=1` writes it anew.
 #[test]
 fn the_shipped_sample_is_the_one_that_the_options_make() {
-    let shipped = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../systemd/anchord.toml"));
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../systemd/anchord.toml");
 
-    assert_eq!(shipped, sample(), "write config::sample() to systemd/anchord.toml");
+    anchord_testing::assert_made(&shipped, &sample());
 }
 
 #[test]

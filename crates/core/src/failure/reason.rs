@@ -1,15 +1,16 @@
-//! The reasons of failures. Each has a stable word and a class.
+//! The reasons of failures. Each has a stable word and a class; docs/reference/reasons.md is made from them
+//! (`tests/reasons.rs`).
 
 use std::fmt;
 
 use super::Class;
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])+ $reason:ident = $word:literal, $class:ident;)+) => {
+    ($($(#[doc = $meaning:literal])+ $reason:ident = $word:literal, $class:ident;)+) => {
         /// What went wrong, as one stable word. Programs match on it, and the class follows from it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
-            $($(#[$doc])+ $reason,)+
+            $($(#[doc = $meaning])+ $reason,)+
         }
 
         impl Reason {
@@ -20,6 +21,13 @@ macro_rules! reasons {
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$reason => $word,)+
+                }
+            }
+
+            /// What it means, in words for people who write such programs.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$reason => concat!($($meaning),+).trim_ascii(),)+
                 }
             }
 

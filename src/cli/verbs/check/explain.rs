@@ -15,28 +15,45 @@ use anchord_identity::NameAttributes;
 
 /// A step that failed for `failure`, which CreateSession gave.
 pub(super) fn create_session(call: &CreateSessionCall, sent: &Sent, failure: &Failure) -> Step {
-    let (subject, source) = (&call.subject, &call.asked);
-    let refused = |what: &str, hint: String| subject.failed(what, failure).hinting(hint);
+    let source = &call.asked;
+    let step = call.subject.failed(headline(failure.reason()), failure);
     match failure.reason() {
-        Reason::ForeignAnswer | Reason::ForeignThrottled | Reason::RequestTooLarge => {
-            subject.failed("the call did not reach AWS", failure)
-        }
-        Reason::RoleRefused => refused("the role does not let this certificate in", of_role(source))
+        Reason::RoleRefused => step
+            .hinting(of_role(source))
             .suggesting("trust_policy_statement", trust_policy_statement(source, sent))
             .suggesting("conditions_may_name", Value::Object(condition_keys(sent))),
-        Reason::UntrustedCertificate => {
-            refused("the certificate does not lead to the trust anchor", of_chain(source, sent))
-        }
-        Reason::SessionNameRefused => {
-            refused("the session may not be named", of_session_name(source, &call.session.name))
-        }
-        Reason::SignatureRefused => refused("the signature is not accepted", of_signature(source)),
+        Reason::UntrustedCertificate => step.hinting(of_chain(source, sent)),
+        Reason::SessionNameRefused => step.hinting(of_session_name(source, &call.session.name)),
+        Reason::SignatureRefused => step.hinting(of_signature(source)),
         reason @ (Reason::TrustAnchorNotFound | Reason::ProfileNotFound | Reason::ResourceNotFound) => {
-            refused("the trust anchor or the profile is not there", of_resource(source, reason))
+            step.hinting(of_resource(source, reason))
         }
-        Reason::RequestInvalid => refused("AWS does not take the request", of_validation(source)),
-        Reason::Throttled => refused("AWS asks for fewer calls", of_throttling(source, failure)),
-        _ => subject.failed("no credentials", failure),
+        Reason::RequestInvalid => step.hinting(of_validation(source)),
+        Reason::Throttled => step.hinting(of_throttling(source, failure)),
+        _ => step,
+    }
+}
+
+/// The headline of failures that are no refusal: of the network, of a file, of this host.
+const NO_CREDENTIALS: &str = "no credentials";
+
+/// What CreateSession's failure means, in a few words.
+fn headline(reason: Reason) -> &'static str {
+    match reason {
+        Reason::ForeignAnswer | Reason::ForeignThrottled | Reason::RequestTooLarge => {
+            "the call did not reach AWS"
+        }
+        Reason::RoleRefused => "the role does not let this certificate in",
+        Reason::UntrustedCertificate => "the certificate does not lead to the trust anchor",
+        Reason::SessionNameRefused => "the session may not be named",
+        Reason::SignatureRefused => "the signature is not accepted",
+        Reason::TrustAnchorNotFound | Reason::ProfileNotFound | Reason::ResourceNotFound => {
+            "the trust anchor or the profile is not there"
+        }
+        Reason::RequestInvalid => "AWS does not take the request",
+        Reason::Throttled => "AWS asks for fewer calls",
+        Reason::AccessDenied | Reason::Refused => "AWS refuses the call",
+        _ => NO_CREDENTIALS,
     }
 }
 
@@ -171,6 +188,27 @@ fn of_throttling(source: &CreateSession, failure: &Failure) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anchord_core::failure::Class;
+
+    /// Reasons that only calls of STS and of Bedrock have.
+    const OF_OTHER_CALLS: &[Reason] = &[
+        Reason::SignatureExpired,
+        Reason::NotAuthorized,
+        Reason::ExplicitDeny,
+        Reason::ModelNotEnabled,
+        Reason::KeysUnknown,
+        Reason::CredentialsExpired,
+    ];
+
+    #[test]
+    fn each_refusal_of_create_session_has_a_headline_of_its_own() {
+        for reason in Reason::ALL {
+            let is_refusal = matches!(reason.class(), Class::Denied | Class::Throttled);
+            if is_refusal && !OF_OTHER_CALLS.contains(reason) {
+                assert_ne!(headline(*reason), NO_CREDENTIALS, "{reason}");
+            }
+        }
+    }
 
     #[test]
     fn conditions_may_name_what_roles_anywhere_makes_tags_of() {
