@@ -199,8 +199,8 @@ fn credentials(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<C
     if credentials.remaining(Clock::system().moment()).is_positive() {
         return Ok(credentials);
     }
-    let hint = Some("see `anchord status`, and whether this host's clock is right".into());
-    Err(Failure::of(Reason::ClockOff, "the session's credentials have ended", hint).into())
+    let hint = Some("check `anchord status` and this host's clock".into());
+    Err(Failure::of(Reason::ClockOff, "the session's credentials have expired", hint).into())
 }
 
 #[cfg(test)]

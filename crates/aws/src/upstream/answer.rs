@@ -113,7 +113,7 @@ impl AwsAnswer {
         let ahead = self.clock_offset.map(|offset| offset.ahead_at_most(self.read)).unwrap_or_default();
         let expires_at = end_by_wall(expiration, ahead);
         if expires_at > self.read.wall + asked + MAX_EXTRA_LIFE {
-            let why = format!("it ends at {stated}, later than was asked for");
+            let why = format!("the credentials expire at {stated}, later than requested");
             return Err(self.not_understood(operation, why));
         }
         // If the local clock is ahead, they end early by it, but only until it is set right: this life is what remains

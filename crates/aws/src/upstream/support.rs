@@ -44,7 +44,7 @@ impl Script {
         Caller::new(Arc::clone(self) as Arc<dyn Transport>, Clock::manual(NOW))
     }
 
-    /// The requests since this was last asked for.
+    /// The requests since the last call of this.
     pub(super) fn sent(&self) -> Vec<Request<Bytes>> {
         self.requests.lock().unwrap().drain(..).collect()
     }

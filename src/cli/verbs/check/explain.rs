@@ -1,4 +1,4 @@
-//! What a refusal means here, with this session's ARNs and this certificate's names: more than a log line can hold.
+//! Explains a refusal of CreateSession with this session's ARNs and this certificate's names.
 
 use serde_json::Map;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_identity::NameAttributes;
 
-/// A step that failed for `failure`, which CreateSession gave.
+/// The failed step for a `failure` of CreateSession.
 pub(super) fn create_session(call: &CreateSessionCall, sent: &Sent, failure: &Failure) -> Step {
     let (subject, source) = (&call.subject, &call.asked);
     let refused = |what: &str, hint: String| subject.failed(what, failure).hinting(hint);
@@ -20,35 +20,38 @@ pub(super) fn create_session(call: &CreateSessionCall, sent: &Sent, failure: &Fa
         Reason::ForeignAnswer | Reason::ForeignThrottled | Reason::RequestTooLarge => {
             subject.failed("the call did not reach AWS", failure)
         }
-        Reason::RoleRefused => refused("the role does not let this certificate in", of_role(source))
-            .suggesting("trust_policy_statement", trust_policy_statement(source, sent))
-            .suggesting("conditions_may_name", Value::Object(condition_keys(sent))),
+        Reason::RoleRefused => {
+            refused("the role's trust policy does not allow this certificate", of_role(source))
+                .suggesting("trust_policy_statement", trust_policy_statement(source, sent))
+                .suggesting("conditions_may_name", Value::Object(condition_keys(sent)))
+        }
         Reason::UntrustedCertificate => {
-            refused("the certificate does not lead to the trust anchor", of_chain(source, sent))
+            refused("the certificate does not chain to the trust anchor", of_chain(source, sent))
         }
-        Reason::SessionNameRefused => {
-            refused("the session may not be named", of_session_name(source, &call.session.name))
-        }
+        Reason::SessionNameRefused => refused(
+            "the profile does not accept a role session name",
+            of_session_name(source, &call.session.name),
+        ),
         Reason::SignatureRefused => refused("the signature is not accepted", of_signature(source)),
         reason @ (Reason::TrustAnchorNotFound | Reason::ProfileNotFound | Reason::ResourceNotFound) => {
-            refused("the trust anchor or the profile is not there", of_resource(source, reason))
+            refused("trust anchor or profile not found", of_resource(source, reason))
         }
-        Reason::RequestInvalid => refused("AWS does not take the request", of_validation(source)),
-        Reason::Throttled => refused("AWS asks for fewer calls", of_throttling(source, failure)),
+        Reason::RequestInvalid => refused("AWS rejected a value of the request", of_validation(source)),
+        Reason::Throttled => refused("AWS throttles calls", of_throttling(source, failure)),
         _ => subject.failed("no credentials", failure),
     }
 }
 
 fn of_role(source: &CreateSession) -> String {
     format!(
-        "add the suggested statement to the trust policy of {}, or see why its conditions do not hold for this \
-         certificate; also see that {} lists the role",
+        "add the suggested statement to the trust policy of {}, or check why its conditions do not match this \
+         certificate; also check that {} lists the role",
         source.role.as_str(),
         source.profile.as_str()
     )
 }
 
-/// What lets exactly this certificate's subject in, by exactly this trust anchor.
+/// The statement that allows this certificate's subject through this trust anchor.
 fn trust_policy_statement(source: &CreateSession, sent: &Sent) -> Value {
     let mut condition = json!({ "ArnEquals": { "aws:SourceArn": source.trust_anchor.as_str() } });
     let keys = condition_keys(sent);
@@ -94,15 +97,15 @@ fn of_chain(source: &CreateSession, sent: &Sent) -> String {
     let issued = match intermediates.as_slice() {
         [] => format!("the leaf `{}`, issued by {}, was sent alone", sent.subject, sent.ends_at),
         intermediates => format!(
-            "the leaf `{}` was sent with {}, which end at {}",
+            "the leaf `{}` was sent with {}; the chain ends at {}",
             sent.subject,
             intermediates.join(", "),
             sent.ends_at
         ),
     };
     format!(
-        "{issued}: {} must hold the certificate of that CA, with the same key; else give the intermediates between the \
-         two (`intermediates`), or check whether the leaf is on a CRL that was imported into Roles Anywhere",
+        "{issued}: {} must contain that CA's certificate with the same key; otherwise set `intermediates` to the \
+         certificates in between, or check whether the leaf is on a CRL that was imported into Roles Anywhere",
         source.trust_anchor.as_str()
     )
 }
@@ -119,12 +122,12 @@ fn of_session_name(source: &CreateSession, session: &str) -> String {
 
 fn of_signature(source: &CreateSession) -> String {
     let target = match &source.endpoint {
-        Some(endpoint) => format!("{endpoint}, which `endpoint` names, and it must be that Region's"),
+        Some(endpoint) => format!("{endpoint} (from `endpoint`), which must belong to that Region"),
         None => "that Region's usual endpoint".to_owned(),
     };
     format!(
         "key and leaf belong together (see above), so something else differs: the request is signed for {} and sent to \
-         {target}; a proxy on the way may change headers or the host; see this host's clock above",
+         {target}; a proxy may change headers or the host; check this host's clock above",
         source.region
     )
 }
@@ -137,7 +140,7 @@ fn of_resource(source: &CreateSession, reason: Reason) -> String {
         _ => format!("{anchor} and {profile}"),
     };
     format!(
-        "compare {which} with what Roles Anywhere shows in {} of account {}, and see that it is enabled there",
+        "compare {which} with what Roles Anywhere shows in {} of account {}, and check that it is enabled there",
         source.region,
         source.trust_anchor.account_id()
     )
@@ -157,7 +160,7 @@ fn of_throttling(source: &CreateSession, failure: &Failure) -> String {
     let wait = failure.retry_after().map_or(60, |wait| wait.as_secs());
     format!(
         "wait {wait} s and try again; account {} may make ten CreateSession calls a second in {}, and there are limits \
-         for each certificate and address: find out who else calls",
+         for each certificate and address: find the other programs that call",
         source.trust_anchor.account_id(),
         source.region
     )
