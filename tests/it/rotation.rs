@@ -268,7 +268,7 @@ async fn status_tells_that_aws_refuses_the_new_certificate_while_the_old_one_goe
     for part in [
         "  role: arn:aws:iam::",
         ", Region us-east-1\n",
-        "  certificate: CN=robot-7, serial 1, ends at ",
+        "  certificate: CN=robot-7, serial 1, expires at ",
         "  last success: ",
         "  certificate, denied: AWS refuses the new certificate with serial 2; the previous one stays in use until ",
         "  hint: the leaf does not chain to the trust anchor",

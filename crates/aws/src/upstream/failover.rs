@@ -382,7 +382,7 @@ impl Classify for BothFailed<'_> {
         }
     }
 
-    /// Only if both ask for it. If only one does, attempts go on with the other.
+    /// Only if both ask for it. If only one does, attempts continue with the other.
     fn retry_after(&self) -> Option<Duration> {
         self.first.retry_after().zip(self.second.retry_after()).map(|(first, second)| first.min(second))
     }
