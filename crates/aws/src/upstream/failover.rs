@@ -56,7 +56,7 @@ struct FailoverState {
     failures: u32,
     /// Whether the second has been asked since the first last worked.
     detour: Reported<()>,
-    /// The end of the last credentials.
+    /// When the last credentials expire.
     lasts_until: Option<End>,
 }
 
@@ -94,7 +94,7 @@ impl Failover {
         Self { session: session.into(), first, second, region, clock, state: Mutex::default() }
     }
 
-    /// The same for a session that already has credentials, which end at `held`.
+    /// The same for a session that already has credentials, which expire at `held`.
     #[must_use]
     pub fn holding(self, held: Option<End>) -> Self {
         self.state().lasts_until = held;
@@ -271,7 +271,7 @@ struct TrackedIssuer {
 
 #[derive(Default)]
 struct LastFailures {
-    /// A failure with `Retry-After`, and when that ends. An attempt may begin earlier because of the other endpoint.
+    /// A failure with `Retry-After`, and the end of that wait. An attempt may begin earlier because of the other endpoint.
     retry_after: Option<(Failure, Instant)>,
     /// A refusal, until when it counts, and what had signed the refused request.
     refused: Option<(Failure, Instant, Option<SignerId>)>,

@@ -40,7 +40,7 @@ impl<'a> StsResult<'a> {
         part(child(self.node, "AssumedRoleUser")?, "Arn")
     }
 
-    /// The credentials in the result: their keys and their end.
+    /// The credentials in the result: their keys and their expiration.
     ///
     /// # Errors
     /// If a part of them is missing.
