@@ -319,7 +319,7 @@ fn in_a_runtime() -> Result<(), Failure> {
 fn not_chosen(settings: &Settings) -> Failure {
     let names: Vec<_> = settings.sessions.iter().map(|session| session.name.as_str()).collect();
     let hint = match names.as_slice() {
-        [] => "name one with `session`, or give the options of one".into(),
+        [] => "name one with `session`, or set a session's options".into(),
         names => format!("name one with `session`: {}", names.join(", ")),
     };
     Failure::of(

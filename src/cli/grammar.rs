@@ -29,7 +29,7 @@ pub(super) fn of(name: ProgramName) -> Command {
 
 /// Why there is nothing to run.
 pub(super) enum Unparsed {
-    /// This text is to be shown: help or a version that the user asked for, or help because nothing else was given.
+    /// This text is to be shown: help or a version that the user requested, or help because no argument was given.
     Shown { text: String, is_asked_for: bool },
     /// An argument is a key or a certificate instead of its path.
     HoldsPem(Failure),

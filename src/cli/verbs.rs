@@ -1,4 +1,4 @@
-//! The verbs, a file or a folder for each. `dispatch` chooses the verb under both names of the program.
+//! The verbs, a file or a directory for each. `dispatch` chooses the verb under both names of the program.
 
 mod bedrock;
 mod certificate;

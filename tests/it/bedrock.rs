@@ -233,7 +233,10 @@ async fn refusals_of_aws_say_what_to_do() {
     let unknown = invoked(&stage, "anthropic.unknown-v1:0", &converse).await;
     let (line, hint) = told(&unknown, 3);
     assert!(line.starts_with("AWS answered 400 Bad Request ValidationException: The provided model identifier is invalid. (request id "), "{line}");
-    assert_eq!(hint, "there is no such model in this Region: `anchord bedrock models` lists those there are");
+    assert_eq!(
+        hint,
+        "there is no such model in this Region: `anchord bedrock models` lists the available ones"
+    );
 
     let disabled = invoked(&stage, OPUS, &converse).await;
     assert!(told(&disabled, 3).1.contains("Model access"), "{}", disabled.stderr);

@@ -366,7 +366,7 @@ async fn a_command_that_is_run_by_exec_is_well_placed() {
     let ran = process::to_the_end(command).await;
 
     assert_eq!(ran.code, 0);
-    let found = "SDKs started here take credentials from this daemon, as a container does";
+    let found = "SDKs started here take credentials from this daemon (container endpoint)";
     assert!(ran.stdout.contains(found), "{}", ran.stdout);
     assert!(ran.stdout.contains("ok       daemon "), "{}", ran.stdout);
     assert!(ran.stdout.contains("\nok: 0 failed"), "{}", ran.stdout);

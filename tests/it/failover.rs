@@ -155,8 +155,7 @@ async fn a_portals_403_does_not_send_the_session_to_the_second_region() {
     assert_eq!((second.requests().len(), key_id(&held)), (0, key_id(&first)));
     let trouble = held.trouble.unwrap();
     assert_eq!(trouble.class(), Class::Transient, "{trouble}");
-    let told =
-        "something on the way answered in AWS's place: 403 Forbidden (from the server `proxy`, as text/html)";
+    let told = "a proxy or another intermediary answered instead of AWS: 403 Forbidden (from the server `proxy`, as text/html)";
     assert_eq!(trouble.message(), told);
     inside.stage.emulator.always(None);
     assert_eq!(next_attempt(&inside).await.trouble, None, "tried again soon");

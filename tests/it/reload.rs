@@ -263,7 +263,7 @@ async fn clients_keep_what_lives_when_aws_refuses_the_changed_session() {
 
     assert_eq!(key_id(&stage, &daemon, "bedrock").await, before);
     let status = stage.run(&["status"]).await.stdout;
-    assert!(status.contains("of earlier settings"), "{status}");
+    assert!(status.contains("from earlier settings"), "{status}");
 }
 
 /// Who pins another certificate does not trust this one any more, nor what was obtained with it.

@@ -214,7 +214,7 @@ async fn while_aws_refuses_the_new_certificate_the_previous_one_goes_on() {
     stage.emulator.release();
     let line = daemon.wait_for(event::CERTIFICATE_DENIED).await;
     assert!(line["error"].as_str().unwrap().contains("Untrusted Signing Certificate"), "{line}");
-    assert!(line["hint"].as_str().unwrap().contains("does not lead to the trust anchor"), "{line}");
+    assert!(line["hint"].as_str().unwrap().contains("does not chain to the trust anchor"), "{line}");
     assert_eq!((&line["serial"], &line["in_use"]), (&"2".into(), &"1".into()), "{line}");
     daemon.wait_for_nth(event::CREDENTIALS_RENEWED, 2).await;
     ids.push(key_id(&stage, &daemon).await);
@@ -261,17 +261,17 @@ async fn status_tells_that_aws_refuses_the_new_certificate_while_the_old_one_goe
     assert_eq!((code, &ailing["phase"], &ailing["trouble"]), (3, &"live".into(), &().into()), "{ailing}");
     let trouble = &ailing["certificate_trouble"];
     assert_eq!(trouble["class"], "denied");
-    assert!(trouble["hint"].as_str().unwrap().contains("does not lead to the trust anchor"), "{trouble}");
+    assert!(trouble["hint"].as_str().unwrap().contains("does not chain to the trust anchor"), "{trouble}");
     assert_eq!(ailing["certificate"]["serial"], "1", "the one in use");
     let text = stage.run(&["status"]).await;
     assert_eq!(text.code, 3);
     for part in [
         "  role: arn:aws:iam::",
         ", Region us-east-1\n",
-        "  certificate: CN=robot-7, serial 1, ends at ",
+        "  certificate: CN=robot-7, serial 1, expires at ",
         "  last success: ",
         "  certificate, denied: AWS refuses the new certificate with serial 2; the previous one stays in use until ",
-        "  hint: the leaf does not lead to the trust anchor",
+        "  hint: the leaf does not chain to the trust anchor",
     ] {
         assert!(text.stdout.contains(part), "{part} is not in:\n{}", text.stdout);
     }

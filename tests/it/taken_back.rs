@@ -40,7 +40,7 @@ async fn a_mistake_that_is_taken_back_by_a_restart_costs_no_client_its_credentia
 
     assert_eq!(ask(&stage, &successor).await.key_id(), before);
     let status = stage.run(&["status"]).await.stdout;
-    assert!(!status.contains("of earlier settings"), "{status}");
+    assert!(!status.contains("from earlier settings"), "{status}");
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_mistake_that_is_taken_back_by_a_reload_costs_no_call() {
     daemon.wait_for(event::CREDENTIALS_RESUMED).await;
     assert_eq!(ask(&stage, &daemon).await.key_id(), before);
     let status = stage.run(&["status"]).await.stdout;
-    assert!(!status.contains("of earlier settings"), "{status}");
+    assert!(!status.contains("from earlier settings"), "{status}");
     assert_eq!(stage.emulator.sessions_created(), 1);
 }
 

@@ -102,10 +102,10 @@ async fn only_the_roots_of_the_ca_file_are_trusted() {
 
     assert_eq!(failure.class(), Class::Misconfigured, "{failure}");
     assert!(
-        failure.to_string().contains("no authority in the CA file `")
+        failure.to_string().contains("no CA in the CA file `")
             && failure
                 .to_string()
-                .contains("other-ca.pem` has issued it; hint: add the server's root to that file"),
+                .contains("other-ca.pem` issued it; hint: add the server's root to that file"),
         "{failure}"
     );
     assert_eq!(stage.emulator.requests().len(), 0);
@@ -122,8 +122,9 @@ async fn a_ca_file_with_a_namesake_of_the_servers_ca_is_named_with_what_is_wrong
 
     assert_eq!(failure.class(), Class::Misconfigured, "{failure}");
     let told = failure.to_string();
-    assert!(told.contains("BadSignature, no authority in the CA file `"), "{told}");
-    let expected = "other-ca.pem` has issued it: the one of its issuer's name has another key; hint: add the server's root";
+    assert!(told.contains("BadSignature, no CA in the CA file `"), "{told}");
+    let expected =
+        "other-ca.pem` issued it: the CA with the issuer's name has another key; hint: add the server's root";
     assert!(told.contains(expected), "{told}");
 }
 
@@ -169,9 +170,11 @@ async fn what_is_whole_in_a_ca_file_is_used_and_the_rest_is_told_with_its_line()
     stage.write("tls-ca.pem", &format!("{cut}{other}"));
     let failed = stage.run(&["credential-process", "--session", "bedrock", "--no-cache"]).await;
     assert_eq!(failed.code, 1);
-    for expected in
-        ["no authority in the CA file", "tls-ca.pem", "1 of its parts cannot be used, the first in line 1"]
-    {
+    for expected in [
+        "no CA in the CA file",
+        "tls-ca.pem",
+        "1 certificate in the file cannot be used, the first at line 1",
+    ] {
         assert!(failed.stderr.contains(expected), "{}", failed.stderr);
     }
 
@@ -454,13 +457,17 @@ async fn a_proxy_that_opens_no_tunnel_is_named_with_its_status_and_what_it_wants
             "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"a\"",
             "hint: the proxy refuses this login",
         ),
-        ("", "401 Unauthorized", "hint: a web server answers there"),
-        ("", "511 Network Authentication Required", "hint: a portal stands in the way"),
+        ("", "401 Unauthorized", "hint: the server is a web server"),
+        ("", "511 Network Authentication Required", "hint: a captive portal intercepts the connection"),
         ("", "403 Forbidden", "hint: the proxy forbids this endpoint"),
         ("", "502 Bad Gateway", "hint: the proxy cannot reach the endpoint"),
         ("", "504 Gateway Timeout", "hint: the proxy cannot reach the endpoint"),
         ("", "405 Method Not Allowed", "hint: the server there does not open tunnels"),
-        ("", "302 Found\r\nLocation: https://login.corp/?t=canary", "hint: a portal stands in the way"),
+        (
+            "",
+            "302 Found\r\nLocation: https://login.corp/?t=canary",
+            "hint: a captive portal intercepts the connection",
+        ),
     ];
     for (login, head, hint) in cases {
         let (address, _) = refusing_proxy(format!("HTTP/1.1 {head}").leak()).await;
@@ -470,7 +477,7 @@ async fn a_proxy_that_opens_no_tunnel_is_named_with_its_status_and_what_it_wants
 
         assert_eq!(failure.class(), Class::Transient, "{failure}");
         let status = head.lines().next().unwrap();
-        let told = format!("the proxy {address} opens no tunnel: it answered {status}");
+        let told = format!("the proxy {address} did not open a tunnel: it answered {status}");
         let text = failure.to_string();
         assert!(text.contains(&told) && text.contains(hint) && !text.contains("canary"), "{text}");
     }
@@ -499,7 +506,10 @@ async fn what_is_no_http_proxy_is_told_from_a_proxy_that_refuses() {
 
     let text = issue(&stage, |s| s.upstream.proxy = Some(url)).await.unwrap_err().to_string();
 
-    assert!(text.contains(&format!("the proxy {address} opens no tunnel: its answer is not HTTP")), "{text}");
+    assert!(
+        text.contains(&format!("the proxy {address} did not open a tunnel: its answer is not HTTP")),
+        "{text}"
+    );
     assert!(text.contains("hint: the server there is not an HTTP proxy"), "{text}");
 }
 

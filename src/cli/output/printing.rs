@@ -29,7 +29,7 @@ pub(in crate::cli) enum Pipe {
     Closed,
 }
 
-/// The same for bytes; tells a caller that has more to print whether to go on.
+/// The same for bytes; returns whether a caller that has more to print can continue.
 pub(in crate::cli) fn print_bytes(surroundings: &mut Surroundings<'_>, bytes: &[u8]) -> Result<Pipe, Exit> {
     let printed = surroundings.stdout.write_all(bytes).and_then(|()| surroundings.stdout.flush());
     match printed {

@@ -53,9 +53,9 @@ fn write_background(session: &SessionStatus, text: &mut String) -> std::fmt::Res
     if let Some(CertificateStatus { subject, serial, not_after, days_left, warnings }) = &session.certificate
     {
         let (end, left) = match days_left {
-            ..=-1 => ("ended", String::new()),
-            1 => ("ends", " (1 day left)".to_owned()),
-            days => ("ends", format!(" ({days} days left)")),
+            ..=-1 => ("expired", String::new()),
+            1 => ("expires", " (1 day left)".to_owned()),
+            days => ("expires", format!(" ({days} days left)")),
         };
         writeln!(text, "  certificate: {subject}, serial {serial}, {end} at {not_after}{left}")?;
         for warning in warnings {
@@ -90,16 +90,16 @@ pub(in crate::cli) fn text(status: &StatusDocument, clock: &Clock) -> String {
                 "live" => write!(text, ", {id} until {end} ({} min)", left.whole_minutes()),
                 // Credentials in their last minute are not handed out.
                 _ if left.is_positive() => {
-                    write!(text, ", the last credentials expire at {end} and are not handed out any more")
+                    write!(text, ", the last credentials expire at {end} and are no longer handed out")
                 }
                 _ => write!(text, ", the last credentials expired at {end}"),
             };
         }
         if session.of_earlier_settings {
-            text.push_str(", of earlier settings");
+            text.push_str(", from earlier settings");
         }
         match &session.next_attempt_at {
-            _ if session.fetching => text.push_str(", an attempt is under way"),
+            _ if session.fetching => text.push_str(", renewing now"),
             Some(at) => _ = write!(text, ", next attempt at {at}"),
             None => {}
         }
@@ -163,7 +163,7 @@ mod tests {
         let shown = |days_left: i64| {
             let certificate = json!({
                 "subject": "CN=robot-7", "serial": "17", "not_after": "2026-03-15T13:00:00Z", "days_left": days_left,
-                "warnings": ["the leaf ends"],
+                "warnings": ["the leaf expires"],
             });
             let line = json!({ "name": "s", "phase": "live", "fetching": false, "certificate": certificate });
             text(
@@ -174,10 +174,10 @@ mod tests {
 
         let beginning = "  certificate: CN=robot-7, serial 17, ";
         assert!(shown(4).contains(&format!(
-            "{beginning}ends at 2026-03-15T13:00:00Z (4 days left)\n  warning: the leaf ends\n"
+            "{beginning}expires at 2026-03-15T13:00:00Z (4 days left)\n  warning: the leaf expires\n"
         )));
         assert!(shown(1).contains("(1 day left)") && shown(0).contains("(0 days left)"));
-        assert!(shown(-1).contains(&format!("{beginning}ended at 2026-03-15T13:00:00Z\n")));
+        assert!(shown(-1).contains(&format!("{beginning}expired at 2026-03-15T13:00:00Z\n")));
     }
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_that_are_kept_back_have_not_ended_yet() {
+    fn credentials_that_are_kept_back_have_not_expired_yet() {
         let clock = Clock::manual(time::macros::datetime!(2026-03-11 12:00:00 UTC));
         let shown = |expires_at: &str| {
             let line = json!({
@@ -208,7 +208,8 @@ mod tests {
 
         let (before, after) = (shown("2026-03-11T12:00:30Z"), shown("2026-03-11T12:00:00Z"));
 
-        let kept_back = "s: lapsed, the last credentials expire at 2026-03-11T12:00:30Z and are not handed out any more\n";
+        let kept_back =
+            "s: lapsed, the last credentials expire at 2026-03-11T12:00:30Z and are no longer handed out\n";
         assert!(before.contains(kept_back), "{before}");
         assert!(
             after.contains("s: lapsed, the last credentials expired at 2026-03-11T12:00:00Z\n"),

@@ -151,7 +151,7 @@ fn parse_region(origin: &str, text: &str) -> Result<Region, Ended> {
 }
 
 /// The endpoint that the environment names for a service whose own variable is `own`, and that variable's name. As in
-/// SDKs, one for all services counts too, and none does where they are told to ignore them.
+/// SDKs, the variable for all services counts too, and AWS_IGNORE_CONFIGURED_ENDPOINT_URLS disables both.
 pub(super) fn endpoint_in<'a>(
     environment: &'a Environment,
     own: &'static str,
@@ -199,8 +199,8 @@ fn credentials(settings: &Settings, surroundings: &Surroundings<'_>) -> Result<C
     if credentials.remaining(Clock::system().moment()).is_positive() {
         return Ok(credentials);
     }
-    let hint = Some("see `anchord status`, and whether this host's clock is right".into());
-    Err(Failure::of(Reason::ClockOff, "the session's credentials have ended", hint).into())
+    let hint = Some("check `anchord status` and this host's clock".into());
+    Err(Failure::of(Reason::ClockOff, "the session's credentials have expired", hint).into())
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NoCommand } else { Exit::NotRun };
     let program = program.to_string_lossy();
     let program = match config::is_key_material(&program) {
-        true => "the command, which is the content of a key or certificate".to_owned(),
+        true => "the command (not shown: it contains key material)".to_owned(),
         false => format!("`{}`", program.escape_debug()),
     };
     // If stderr is closed, there is no other place for the error.
@@ -156,7 +156,7 @@ fn not_dumpable() {
 }
 
 /// The path and the content of the token file, which SDKs read again for each request. It is in the daemon's runtime
-/// directory: the one in the settings if they describe this daemon, else the folder of the socket.
+/// directory: the one in the settings if they describe this daemon, else the directory of the socket.
 fn token_file(
     settings: &Settings,
     running: &RunningDaemon,
@@ -175,7 +175,7 @@ fn token_file(
             Err(why) => fault = fault.or(Some(unreadable(&path, session, &why))),
         }
     }
-    Err(fault.unwrap_or_else(|| Failure::of(Reason::Bug, "the socket has no folder", None)))
+    Err(fault.unwrap_or_else(|| Failure::of(Reason::Bug, "the socket's path has no directory", None)))
 }
 
 /// Reads a bearer token; `None` if the file has characters that a header cannot carry.

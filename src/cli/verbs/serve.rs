@@ -82,9 +82,9 @@ fn own_flags(words: &FlagValues<'_>, port: u16, folder: Option<&Path>) -> Vec<(&
     flags
 }
 
-/// The folder for the key of the tokens: one for each port in the user's runtime directory, or a temporary one if that
-/// directory does not exist or belongs to another user. If nothing can be written, it is a folder that does not exist, and
-/// the daemon keeps the key in memory. `None` if a flag names the folder.
+/// The directory for the key of the tokens: one for each port in the user's runtime directory, or a temporary one if
+/// that directory does not exist or belongs to another user. If nothing can be written, it is a directory that does not
+/// exist, and the daemon keeps the key in memory. `None` if a flag names the directory.
 fn folder(
     words: &FlagValues<'_>,
     port: u16,
@@ -105,7 +105,7 @@ fn folder(
 
 const ROOTS: &str = "/run/anchord";
 
-/// The folder that outlives the process. `None` for port 0, because the next process gets another port.
+/// The directory that outlives the process. `None` for port 0, because the next process gets another port.
 fn kept_folder(port: u16, environment: &Environment) -> Option<PathBuf> {
     let base = match first_folder("RUNTIME_DIRECTORY", environment) {
         Some(folder) => folder,
@@ -118,7 +118,7 @@ fn kept_folder(port: u16, environment: &Environment) -> Option<PathBuf> {
     Some(base.join(format!("serve-{port}")))
 }
 
-/// The first folder in a variable that may list several.
+/// The first directory in a variable that may list several.
 fn first_folder(variable: &str, environment: &Environment) -> Option<PathBuf> {
     environment.get(variable)?.split(':').next().map(PathBuf::from)
 }
@@ -130,7 +130,7 @@ fn cannot_keep(folder: &Path) -> Notice {
     Notice::new(what).hinting("name another directory with --runtime-directory")
 }
 
-/// Whether the folder exists or can be created, and is writable.
+/// Whether the directory exists or can be created, and is writable.
 fn is_usable(folder: &Path) -> bool {
     daemon::make_runtime_directory(folder).is_ok()
         && rustix::fs::accessat(CWD, folder, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
@@ -200,11 +200,11 @@ mod tests {
         assert!(none.is_none());
         let temporary = temporary.unwrap();
         assert_eq!(made.unwrap(), temporary.path());
-        // Whatever the umask: a daemon refuses a folder that others may write to.
+        // Whatever the umask: a daemon refuses a directory that others may write to.
         assert_eq!(fs_err::metadata(temporary.path()).unwrap().mode() & 0o777, 0o700);
     }
 
-    /// After `su` the variable names another user's folder; in a container `/run` may be read-only.
+    /// After `su` the variable names another user's directory; in a container `/run` may be read-only.
     #[test]
     fn where_the_usual_folder_cannot_be_made_a_temporary_one_does() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -158,7 +158,7 @@ fn session_in_logs(settings: &Settings, (term, mode): (Term, ObtainMode)) -> Res
         _ => settings.the_session().map(|session| session.name.clone()),
     };
     // A daemon that does not run yet will have only one.
-    Ok(named.unwrap_or_else(|| "(the daemon's only one)".into()))
+    Ok(named.unwrap_or_else(|| "(the daemon's only session)".into()))
 }
 
 async fn until_told_to_stop(

@@ -52,7 +52,7 @@ impl ParseError {
                 "copy both parts again: the access key ID consists of capital letters and digits, AKIA…, and neither part contains blanks or quotes"
             }
             Self::Sections(_) => "name one of them [default], or put the keys into a file of their own",
-            Self::Temporary => "temporary keys expire; give a user's own, AKIA…",
+            Self::Temporary => "temporary keys expire; use a user's access keys (AKIA…)",
         }
     }
 }

@@ -118,7 +118,7 @@ async fn temporary_keys_are_refused_because_they_end() {
         let fault = AccessKeys::parse(&text).unwrap_err();
 
         assert_eq!(fault, ParseError::Temporary, "{text}");
-        assert_eq!(fault.hint(), "temporary keys expire; give a user's own, AKIA…");
+        assert_eq!(fault.hint(), "temporary keys expire; use a user's access keys (AKIA…)");
     }
     for keys in [given("ASIAEXAMPLE", None), given(ID, Some("canary-token"))] {
         let error = keys.load().await.unwrap_err();

@@ -165,9 +165,9 @@ impl Classify for Error {
             Self::Refused { kind, message, .. } | Self::BrokenOff { kind, message, .. } => {
                 refusal::hint(kind, message)
             }
-            Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
+            Self::Foreign { foreign, .. } => Some(foreign.hint()),
             Self::NotUnderstood { .. } => {
-                Some("check whether a proxy or portal answers in place of AWS".into())
+                Some("check whether a proxy or portal answered instead of AWS".into())
             }
             Self::Cut { .. } => Some("the answer is incomplete: call again".into()),
             Self::Unsignable(_) | Self::Unsendable => None,
@@ -183,7 +183,7 @@ impl Classify for Error {
 }
 
 const TOO_QUIET: &str =
-    "models may think for minutes: raise `--timeout`, or check whether a proxy holds the connection";
+    "models may think for minutes: raise `--timeout`, or check whether a proxy blocks the connection";
 
 /// AWS's text, shortened and without control characters, for one line of a terminal.
 pub(super) fn printable(text: &str) -> String {
@@ -285,7 +285,7 @@ mod tests {
 
         assert_eq!(
             error.to_string(),
-            "something on the way answered in AWS's place: 403 Forbidden (as text/html)"
+            "a proxy or another intermediary answered instead of AWS: 403 Forbidden (as text/html)"
         );
         assert_eq!(error.class(), Class::Transient);
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));

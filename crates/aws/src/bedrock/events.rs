@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_nobody_knows_yet_passes() {
+    fn an_unknown_event_passes() {
         assert_eq!(event(frame("event", "thought", "{}"), "r").unwrap().value, json!({"thought": {}}));
     }
 

@@ -160,7 +160,7 @@ fn of_the_whole(text: &str) -> String {
     match kind {
         // Some guides use this form.
         "provisioned-model-inference" | "provisioned-model" => {
-            format!("provisioned throughput is called by its ARN: `{FORM}:provisioned-model/{of_kind}`")
+            format!("call provisioned throughput by its ARN: `{FORM}:provisioned-model/{of_kind}`")
         }
         "application-inference-profile"
         | "custom-model"
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(hint("inference-profile/us.amazon.nova"), "give the id alone: `us.amazon.nova`");
         assert_eq!(
             hint("bedrock:provisioned-model-inference/x"),
-            "provisioned throughput is called by its ARN: `arn:aws:bedrock:REGION:ACCOUNT:provisioned-model/x`"
+            "call provisioned throughput by its ARN: `arn:aws:bedrock:REGION:ACCOUNT:provisioned-model/x`"
         );
         assert_eq!(
             hint("custom-model/amazon.titan-v1:0:8k/a1"),

@@ -5,6 +5,7 @@
 
 use http::StatusCode;
 
+use crate::upstream::UNTYPED;
 use anchord_core::failure::Reason;
 use anchord_core::text::Text;
 
@@ -37,7 +38,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["ModelErrorException", "ModelStreamErrorException"],
         says: &[""],
         reason: Reason::AwsUnavailable,
-        hint: "the model itself failed: try again, or look at what was sent",
+        hint: "the model itself failed: try again, or check the request",
     },
     Row {
         kinds: &["InternalServerException", "InternalFailure", "ServiceUnavailable"],
@@ -73,7 +74,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["AccessDeniedException"],
         says: &["explicit deny"],
         reason: Reason::ExplicitDeny,
-        hint: "an explicit deny goes before all that other policies allow: change the policy that holds it (the role's, the session's, or the organization's)",
+        hint: "an explicit deny overrides every allow: change the policy that contains it (the role's, the session's, or the organization's)",
     },
     Row {
         kinds: &["AccessDeniedException"],
@@ -115,19 +116,19 @@ const REFUSALS: &[Row] = &[
         kinds: &["AccessDeniedException"],
         says: &[""],
         reason: Reason::AccessDenied,
-        hint: "see the role's policy (bedrock:InvokeModel, bedrock:InvokeModelWithResponseStream), the service control policies, and whether the model is enabled in this Region",
+        hint: "check the role's policy (bedrock:InvokeModel, bedrock:InvokeModelWithResponseStream), the service control policies, and whether the model is enabled in this Region",
     },
     Row {
         kinds: &["ValidationException"],
         says: &["on-demand throughput"],
         reason: Reason::RequestInvalid,
-        hint: "this model is called through an inference profile, such as `us.` before the model's id: `anchord bedrock models` lists them",
+        hint: "call this model through an inference profile: prefix its id, such as `us.` (`anchord bedrock models` lists them)",
     },
     Row {
         kinds: &["ValidationException"],
         says: &["model identifier is invalid", "invalid model identifier"],
         reason: Reason::RequestInvalid,
-        hint: "there is no such model in this Region: `anchord bedrock models` lists those there are",
+        hint: "there is no such model in this Region: `anchord bedrock models` lists the available ones",
     },
     Row {
         kinds: &["ValidationException"],
@@ -151,7 +152,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["ResourceNotFoundException"],
         says: &["use case details"],
         reason: Reason::ModelNotEnabled,
-        hint: "fill in the form about the use case once for the account: Bedrock console, \"Model access\"",
+        hint: "submit the use case form once for the account: Bedrock console, \"Model access\"",
     },
     Row {
         kinds: &["ResourceNotFoundException"],
@@ -163,7 +164,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["ResourceNotFoundException"],
         says: &[""],
         reason: Reason::ResourceNotFound,
-        hint: "there is no such model in this Region and account: compare with `anchord bedrock models`, and see `--region`",
+        hint: "there is no such model in this Region and account: compare with `anchord bedrock models`, and check `--region`",
     },
     Row {
         kinds: &["ExpiredToken"],
@@ -175,31 +176,31 @@ const REFUSALS: &[Row] = &[
         kinds: &["UnrecognizedClientException", "InvalidClientTokenId"],
         says: &[""],
         reason: Reason::KeysUnknown,
-        hint: "AWS does not know the credentials there: the Region may be of another partition, or not enabled for the account",
+        hint: "the credentials are not valid in this Region: the Region may be of another partition, or not enabled for the account",
     },
     Row {
         kinds: &["InvalidSignatureException", "SignatureDoesNotMatch"],
         says: &["scoped"],
         reason: Reason::SignatureRefused,
-        hint: "the call was signed for another Region than the endpoint's: see `--region` and `--endpoint-url`",
+        hint: "the call was signed for another Region than the endpoint's: check `--region` and `--endpoint-url`",
     },
     Row {
         kinds: &["InvalidSignatureException", "SignatureDoesNotMatch"],
         says: &[""],
         reason: Reason::SignatureRefused,
-        hint: "check whether this host's clock is right, and whether a proxy on the way rewrites requests",
+        hint: "check whether this host's clock is right, and whether a proxy rewrites requests",
     },
     Row {
         kinds: &["MissingAuthenticationTokenException", "IncompleteSignatureException"],
         says: &[""],
         reason: Reason::Refused,
-        hint: "a proxy on the way may have removed the Authorization header",
+        hint: "a proxy may have removed the Authorization header",
     },
     Row {
         kinds: &["-"],
         says: &[""],
         reason: Reason::Refused,
-        hint: "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place",
+        hint: UNTYPED,
     },
 ];
 
@@ -263,7 +264,7 @@ mod tests {
         (400, "ValidationException", "Invocation of model ID x with on-demand throughput isn't supported. Retry your request with the ID or ARN of an inference profile that contains this model.", Reason::RequestInvalid, "inference profile"),
         (400, "ValidationException", "Malformed input request: #: required key [messages] not found", Reason::RequestInvalid, "--converse"),
         (404, "ResourceNotFoundException", "Could not resolve the foundation model from the provided model identifier.", Reason::ResourceNotFound, "--region"),
-        (404, "ResourceNotFoundException", "Model use case details have not been submitted for this account.", Reason::ModelNotEnabled, "the form"),
+        (404, "ResourceNotFoundException", "Model use case details have not been submitted for this account.", Reason::ModelNotEnabled, "use case form"),
         (429, "ThrottlingException", "Too many tokens, please wait before trying again.", Reason::Throttled, "quota"),
         (400, "ServiceQuotaExceededException", "Your request exceeds the service quota for your account.", Reason::Refused, "Service Quotas"),
         (429, "ModelNotReadyException", "Model is not ready for inference. Wait and try your request again.", Reason::AwsUnavailable, "loaded"),

@@ -28,8 +28,9 @@ const HOST: &str = "bedrock.amazonaws.com";
 const ACTION: &str = "Action=CallWithBearerToken";
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The lifetime to sign a key with if it is to live for `asked` from `now` on. AWS ends a key of temporary credentials
-/// with them. A key of a user's own keys would live on, so it is cut to the time at which these are read again.
+/// The lifetime to sign a key with if it is to live for `asked` from `now` on. A key of temporary
+/// credentials expires with them. A key of a user's own keys would outlive these, so it is cut to the time at which they
+/// are read again.
 pub fn api_key_lifetime(credentials: &Credentials, now: OffsetDateTime, asked: Duration) -> Duration {
     match credentials.session_token() {
         Some(_) => asked,
@@ -37,8 +38,8 @@ pub fn api_key_lifetime(credentials: &Credentials, now: OffsetDateTime, asked: D
     }
 }
 
-/// A key for Bedrock in `region` that is valid from `at` for `lifetime`, but at most for [`LONGEST_API_KEY`]. It ends
-/// earlier if the credentials of `keys` do.
+/// A key for Bedrock in `region` that is valid from `at` for `lifetime`, but at most for [`LONGEST_API_KEY`]. It
+/// expires earlier if the credentials of `keys` do.
 ///
 /// # Errors
 /// If the URL cannot be signed.

@@ -101,7 +101,7 @@ impl AwsAnswer {
         Error::NotUnderstood { operation, why: why.into(), status, request_id: self.request_id() }
     }
 
-    /// The credentials. They end when AWS says, or earlier if the local clock is behind.
+    /// The credentials. They expire when AWS says, or earlier if the local clock is behind.
     pub(super) fn credentials(
         &self,
         operation: Operation,
@@ -113,10 +113,10 @@ impl AwsAnswer {
         let ahead = self.clock_offset.map(|offset| offset.ahead_at_most(self.read)).unwrap_or_default();
         let expires_at = end_by_wall(expiration, ahead);
         if expires_at > self.read.wall + asked + MAX_EXTRA_LIFE {
-            let why = format!("it ends at {stated}, later than was asked for");
+            let why = format!("the credentials expire at {stated}, later than requested");
             return Err(self.not_understood(operation, why));
         }
-        // If the local clock is ahead, they end early by it, but only until it is set right: this life is what remains
+        // If the local clock is ahead, they expire early by it, but only until it is set right: this life is what remains
         // then. AWS's `Date` has whole seconds, rounded down, and a wrong one must not make the life longer than
         // allowed.
         let rounding = if ahead.is_zero() { time::Duration::ZERO } else { time::Duration::SECOND };

@@ -225,7 +225,7 @@ impl RolesAnywhere {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request.body(body).map_err(|_| Error::Broken("a signed header is not a header"))?;
+        let request = request.body(body).map_err(|_| Error::Broken("a signed header is malformed"))?;
         Ok(Signed { request, host })
     }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub(crate) use body::ErrorBody;
 pub use foreign::Foreign;
+pub(crate) use foreign::UNTYPED;
 use http::StatusCode;
 
 use self::refusal::RefusalMeaning;
@@ -140,7 +141,7 @@ pub enum Error {
         clock_off_by: i64,
     },
     /// Something other than AWS answered.
-    #[error("{foreign}{}", .operation.between(" (asked for ", ")"))]
+    #[error("{foreign}{}", .operation.between(" (requested: ", ")"))]
     Foreign {
         /// What was asked.
         operation: Operation,
@@ -166,7 +167,7 @@ pub enum Error {
     },
     /// The credentials are for another role than the requested one. They are not used.
     #[error(
-        "AWS's answer{} is for `{answered}`, not for the role `{}` that was asked for (request id {request_id})",
+        "AWS's answer{} is for `{answered}`, not for the requested role `{}` (request id {request_id})",
         .operation.between(" to ", ""), .asked.as_str()
     )]
     AnotherRole {
@@ -227,14 +228,14 @@ impl Classify for Error {
                 let clock = clock_hint(*clock_off_by).filter(|_| !refusal::is_about_size(*status, kind));
                 clock.or(hint)
             }
-            Self::Foreign { foreign, .. } => Some(foreign.hint().into()),
+            Self::Foreign { foreign, .. } => Some(foreign.hint()),
             Self::NotUnderstood { .. } => {
-                Some("check whether a proxy or portal answers in place of AWS".into())
+                Some("check whether a proxy or portal answered instead of AWS".into())
             }
             Self::AnotherRole { .. } => Some(Text::of(&[
                 Say("its credentials are not used: check whether "),
                 Key("endpoint"),
-                Say(" leads to AWS, and whether a proxy or cache on the way mixes up answers"),
+                Say(" points to AWS, and whether a proxy or cache mixes up answers"),
             ])),
             Self::Signing(error) => error.hint(),
             Self::Unsignable(_) | Self::Broken(_) => None,
@@ -303,11 +304,10 @@ fn no_answer_hint(source: &TransportError) -> Option<Text> {
     let unconnected = detail == Some(Detail::NotConnected);
     if detail == Some(Detail::TimedOut) {
         return Some(Text::of(&[
-            Say("check whether a firewall or proxy holds the connection; "),
+            Say("check whether a firewall or proxy blocks the connection; the limits are "),
             Key("upstream.connect_timeout"),
             Say(" and "),
             Key("upstream.read_timeout"),
-            Say(" are the limits"),
         ]));
     }
     if unconnected && matches!(source, TransportError::Through { .. }) {

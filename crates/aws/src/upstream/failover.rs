@@ -57,7 +57,7 @@ struct FailoverState {
     failures: u32,
     /// Whether the second has been asked since the first last worked.
     detour: Reported<()>,
-    /// The end of the last credentials.
+    /// When the last credentials expire.
     lasts_until: Option<End>,
 }
 
@@ -95,7 +95,7 @@ impl Failover {
         Self { session: session.into(), first, second, region, clock, state: Mutex::default() }
     }
 
-    /// The same for a session that already has credentials, which end at `held`.
+    /// The same for a session that already has credentials, which expire at `held`.
     #[must_use]
     pub fn holding(self, held: Option<End>) -> Self {
         self.state().lasts_until = held;
@@ -272,7 +272,7 @@ struct TrackedIssuer {
 
 #[derive(Default)]
 struct LastFailures {
-    /// A failure with `Retry-After`, and when that ends. An attempt may begin earlier because of the other endpoint.
+    /// A failure with `Retry-After`, and the end of that wait. An attempt may begin earlier because of the other endpoint.
     retry_after: Option<(Failure, Instant)>,
     /// A refusal, until when it counts, and what had signed the refused request.
     refused: Option<(Failure, Instant, Option<SignerId>)>,
@@ -392,7 +392,7 @@ impl Classify for BothFailed<'_> {
         }
     }
 
-    /// Only if both ask for it. If only one does, attempts go on with the other.
+    /// Only if both ask for it. If only one does, attempts continue with the other.
     fn retry_after(&self) -> Option<Duration> {
         self.first.retry_after().zip(self.second.retry_after()).map(|(first, second)| first.min(second))
     }

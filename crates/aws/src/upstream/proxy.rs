@@ -56,14 +56,14 @@ struct Head {
 
 impl std::fmt::Display for NoTunnel {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "the proxy {} opens no tunnel", self.proxy)?;
+        write!(formatter, "the proxy {} did not open a tunnel", self.proxy)?;
         if let Some(status) = self.status {
             write!(formatter, ": it answered {status}")?;
         } else if self.speaks_no_http {
             write!(formatter, ": its answer is not HTTP")?;
         }
         match &self.elsewhere {
-            Some(host) => write!(formatter, " and points to {host}"),
+            Some(host) => write!(formatter, " and redirects to {host}"),
             None => Ok(()),
         }
     }

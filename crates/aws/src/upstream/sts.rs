@@ -111,8 +111,8 @@ impl Sts {
         }
         for (name, value) in signature {
             let value = Zeroizing::new(value);
-            let mut value = HeaderValue::from_str(&value)
-                .map_err(|_| Error::Broken("a signed header is not a header"))?;
+            let mut value =
+                HeaderValue::from_str(&value).map_err(|_| Error::Broken("a signed header is malformed"))?;
             value.set_sensitive(name == "x-amz-security-token");
             request = request.header(name, value);
         }

@@ -44,7 +44,7 @@ impl Script {
         Caller::new(Arc::clone(self) as Arc<dyn Transport>, Clock::manual(NOW))
     }
 
-    /// The requests since this was last asked for.
+    /// The requests since the last call of this.
     pub(super) fn sent(&self) -> Vec<Request<Bytes>> {
         self.requests.lock().unwrap().drain(..).collect()
     }
@@ -66,7 +66,7 @@ pub(super) fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> HttpRe
     reply.body(Secret::new(body.as_bytes().to_vec())).unwrap()
 }
 
-/// What a portal on the way answers in AWS's place.
+/// A captive portal's answer instead of AWS's.
 pub(super) fn portal(status: u16) -> HttpReply {
     let reply = http::Response::builder().status(status).header("content-type", "text/html");
     reply.body(Secret::new(b"<html>log in</html>".to_vec())).unwrap()

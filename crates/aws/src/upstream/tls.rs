@@ -135,7 +135,7 @@ pub fn ca_file_doubts(path: &Path) -> Vec<Notice> {
 
 /// No CA in the file has issued the server's certificate.
 #[derive(Debug, thiserror::Error)]
-#[error("invalid peer certificate: {}, no authority in the CA file `{}` has issued it{}{}", issuer.fault(), path.display(), issuer.more(), left_out(unusable))]
+#[error("invalid peer certificate: {}, no CA in the CA file `{}` issued it{}{}", issuer.fault(), path.display(), issuer.more(), left_out(unusable))]
 pub(super) struct NotInFile {
     issuer: IssuerMatch,
     path: PathBuf,
@@ -162,7 +162,7 @@ impl IssuerMatch {
     fn more(self) -> &'static str {
         match self {
             Self::None => "",
-            Self::NameOnly => ": the one of its issuer's name has another key",
+            Self::NameOnly => ": the CA with the issuer's name has another key",
         }
     }
 }
@@ -171,7 +171,9 @@ fn left_out(unusable: &[Notice]) -> String {
     match unusable {
         [] => String::new(),
         [first, ..] => {
-            format!("; {} of its parts cannot be used, the first in {}", unusable.len(), first.what)
+            let plural = if unusable.len() == 1 { "" } else { "s" };
+            let count = format!("{} certificate{plural} in the file", unusable.len());
+            format!("; {count} cannot be used, the first at {}", first.what)
         }
     }
 }

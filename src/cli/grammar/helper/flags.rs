@@ -61,7 +61,7 @@ pub(super) const FLAGS: &[Flag] = &[
         verbs: VENDING,
         takes: Takes::Text,
         meaning: Meaning::Different,
-        here: "Certificates in any order; also allowed with a PKCS#12 file. anchord sends the valid ones that lead from the leaf towards a root, at most five, and for a cross-signed issuer every path that fits. It refuses a file without certificates, because the file may still be being written; AWS's tool treats such a file as if it was not given.",
+        here: "Certificates in any order; also allowed with a PKCS#12 file. anchord sends the valid ones that lead from the leaf towards a root, at most five, and for a cross-signed issuer every path that fits. It refuses a file without certificates, because a program may still be writing it; AWS's tool treats such a file as if it was not given.",
     },
     Flag {
         name: "role-arn",

@@ -34,10 +34,10 @@ mod tests {
     #[test]
     fn settings_become_flags_and_all_else_stays() {
         let set = [Say("set "), Key("passphrase"), Say(", such as "), Set("passphrase", "file:/p")];
-        let see = [Say("see "), Key("endpoint"), Say(" and "), Key("upstream.ca_file")];
+        let check = [Say("check "), Key("endpoint"), Say(" and "), Key("upstream.ca_file")];
         for (hint, expected) in [
             (Text::of(&set), "set `--passphrase`, such as `--passphrase file:/p`"),
-            (Text::of(&see), "see `--endpoint` and `--ca-file`"),
+            (Text::of(&check), "check `--endpoint` and `--ca-file`"),
             ("`passphrase` is what somebody wrote".into(), "`passphrase` is what somebody wrote"),
         ] {
             assert_eq!(hint.with_names(flag), expected);

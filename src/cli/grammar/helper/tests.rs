@@ -300,7 +300,7 @@ fn line_with(key: &str, more: &[&str]) -> Vec<String> {
     line
 }
 
-/// A folder with a file for each kind of key that files hold.
+/// A directory with a file for each kind of key that files hold.
 fn keys() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, label) in [
@@ -325,7 +325,7 @@ fn a_password_of_another_kind_of_key_is_refused_before_it_is_tried() {
     for (flag, fits) in [
         ("tpm-key-password", &["tpm", "handle:81000001"][..]),
         ("pkcs8-password", &["locked"]),
-        // Its passphrase is told to be wrong by whoever tries it.
+        // The code that uses the passphrase reports a wrong one.
         ("passphrase", &["tpm", "handle:81000001", "locked", "plain", "sec1", "pkcs11:token=t"]),
     ] {
         for name in ["plain", "sec1", "locked", "tpm", "handle:81000001", "pkcs11:token=t", "nowhere"] {
@@ -340,7 +340,7 @@ fn a_password_of_another_kind_of_key_is_refused_before_it_is_tried() {
                     _ => line.settings_of_one_call().err(),
                 };
 
-                // What cannot be read is told by whoever needs it.
+                // The code that needs the file reports that it is unreadable.
                 let expected = !fits.contains(&name) && name != "nowhere";
                 let told = told.unwrap_or_default();
                 assert_eq!(told.len(), usize::from(expected), "--{flag} with {name}: {told:?}");

@@ -1,4 +1,4 @@
-//! The report of `check`: its steps in order, and the worst state.
+//! The report of `check`: its steps in order, and its outcome.
 
 use serde_json::Map;
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub(in crate::cli) struct Subject {
     title: String,
 }
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::cli) enum State {
     Ok,
@@ -55,15 +55,15 @@ pub(in crate::cli) enum Cause<'a> {
 pub(in crate::cli) struct Step {
     pub(in crate::cli) subject: Subject,
     pub(in crate::cli) state: State,
-    /// The result in words.
+    /// The result as text.
     pub(in crate::cli) detail: String,
     /// The cause of a failure.
     pub(in crate::cli) reason: Option<String>,
     /// What to do about it.
     pub(in crate::cli) hint: Option<String>,
-    /// Texts to copy, such as policies, by name.
+    /// Values to copy, such as policy statements, by name.
     pub(in crate::cli) suggestions: Map<String, Value>,
-    /// The failed step because of which this one was skipped.
+    /// The failed step that blocks this one.
     pub(in crate::cli) blocked_by: Option<Subject>,
     /// The reason of a failure as a value; its class decides the exit code.
     pub(in crate::cli) reason_code: Option<Reason>,
@@ -104,7 +104,7 @@ impl Subject {
     /// Skipped because `other` failed.
     pub(in crate::cli) fn skipped_after(&self, other: &Self) -> Step {
         let blocked_by = Some(other.clone());
-        Step { blocked_by, ..self.skipped(format!("after `{}`, which did not succeed", other.title)) }
+        Step { blocked_by, ..self.skipped(format!("not run because `{}` failed", other.title)) }
     }
 
     pub(in crate::cli) fn skipped(&self, detail: impl Into<String>) -> Step {

@@ -1,4 +1,4 @@
-//! The report as people read it: a line a step, with why and what to do below it.
+//! The report as text: one line for each step, with the cause and the advice below it.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::report::Report;
 use super::report::State;
 use super::report::Step;
 
-/// Without colours, so that it can be pasted into a ticket. What to do first comes last, where it is seen.
+/// Without colours, so that a user can paste it into a ticket. The most important advice is the last line.
 pub(in crate::cli) fn text(report: &Report) -> String {
     let width = report.all().map(|step| step.subject.title().chars().count()).max().unwrap_or(0);
     let headings: Vec<_> =
@@ -21,8 +21,9 @@ pub(in crate::cli) fn text(report: &Report) -> String {
     let mut text = page.text;
     let (failed, warnings) = (report.count(State::Failed), report.count(State::Warning));
     let skipped = report.count(State::Skipped);
+    let plural = if warnings == 1 { "" } else { "s" };
     // Writing into a String cannot fail.
-    let _ = write!(text, "\n{}: {failed} failed, {warnings} to look at", report.outcome().as_str());
+    let _ = write!(text, "\n{}: {failed} failed, {warnings} warning{plural}", report.outcome().as_str());
     let _ = match skipped {
         0 => writeln!(text),
         skipped => writeln!(text, ", {skipped} skipped"),
@@ -33,8 +34,8 @@ pub(in crate::cli) fn text(report: &Report) -> String {
     text
 }
 
-/// What to do about the first step that failed, or else the first of the lowest rank that is to be looked at: what is
-/// behind it may follow from it.
+/// The advice for the first failed step of the lowest rank, or else for the first such warning. Later problems may
+/// follow from it.
 fn first_of_all(report: &Report) -> Option<String> {
     let outcome = report.outcome();
     if outcome != State::Failed && outcome != State::Warning {
@@ -48,7 +49,7 @@ fn first_of_all(report: &Report) -> Option<String> {
             .map(move |step| (Some(session.name.as_str()).filter(|_| report.sessions.len() > 1), step))
     });
     let candidates = of_host.chain(of_sessions).filter(|(_, step)| step.state == outcome);
-    // The first of several.
+    // `min_by_key` returns the first of equal steps.
     let (session, step) = candidates.min_by_key(|(_, step)| step.rank())?;
     let title = step.subject.title();
     let place = match session {
@@ -57,27 +58,27 @@ fn first_of_all(report: &Report) -> Option<String> {
     };
     Some(match (&step.hint, step.reason.as_ref().unwrap_or(&step.detail)) {
         (Some(hint), found) => format!("{hint} ({place}: {found})"),
-        (None, found) => format!("see to {place}: {found}"),
+        (None, found) => format!("check {place}: {found}"),
     })
 }
 
-/// The report as it is written. One cause shows at many steps: the first tells it, and the others refer to that.
+/// The text so far. If several steps have the same cause, the first shows it and the others refer to the first.
 struct Page<'a> {
     text: String,
-    /// Of the titles.
+    /// The width of the titles.
     width: usize,
-    /// What went wrong so far, each cause once.
+    /// The problems shown so far, each cause once.
     told: Vec<Told<'a>>,
 }
 
-/// A step and the heading that it is under.
+/// A step and its heading.
 #[derive(Clone, Copy)]
 struct Told<'a> {
     heading: &'a str,
     step: &'a Step,
 }
 
-/// Steps that refer to one cause, or a step of its own.
+/// Steps that refer to one cause, or a single step with its own cause.
 struct Line<'a> {
     cause: Option<Told<'a>>,
     steps: Vec<&'a Step>,
@@ -89,7 +90,7 @@ impl Told<'_> {
         if self.heading == heading { format!("`{title}`") } else { format!("`{title}` of {}", self.heading) }
     }
 
-    /// Whether it is about `step` as well. Mistakes of the settings share a subject, and each is another.
+    /// Whether `step` has the same cause. Errors in the settings share a subject, but each has its own cause.
     fn explains(&self, heading: &str, step: &Step) -> bool {
         let is_same_place = self.heading == heading && self.step.subject == step.subject;
         !is_same_place && self.step.cause() == step.cause() && self.tells_all_of(step)
@@ -104,7 +105,7 @@ impl Told<'_> {
 }
 
 impl Line<'_> {
-    /// Whether a step with this cause needs no line of its own.
+    /// Whether a step with this cause can share this line.
     fn takes(&self, cause: Told<'_>, step: &Step) -> bool {
         let first = self.steps[0];
         let is_blocked = step.blocked_by.is_some();
@@ -143,12 +144,12 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// An earlier step that tells what there is to say of this one.
+    /// An earlier step with the same cause.
     fn told_before(&self, heading: &str, step: &Step) -> Option<Told<'a>> {
         self.told.iter().find(|told| told.explains(heading, step)).copied()
     }
 
-    /// What `step` refers to: what it was skipped for, or a step that went wrong in the same way.
+    /// The step that `step` refers to: the failed step that blocks it, or an earlier step with the same problem.
     fn cause(&self, heading: &'a str, steps: &'a [Step], step: &'a Step) -> Option<Told<'a>> {
         let is_told = |step: &Step| self.told.iter().any(|told| std::ptr::eq(told.step, step));
         match &step.blocked_by {
@@ -180,7 +181,9 @@ impl<'a> Page<'a> {
             _ if first.state == State::Skipped && steps.iter().all(is_direct) && cause.heading == heading => {
                 first.detail.clone()
             }
-            _ if first.state == State::Skipped => format!("after {place} or the like, which did not succeed"),
+            _ if first.state == State::Skipped => {
+                format!("not run because {place} or a similar step failed")
+            }
             Some(reason) if first.reason != cause.step.reason => format!("as {place}: {reason}"),
             _ => format!("as {place}"),
         };
@@ -246,8 +249,8 @@ mod tests {
              why: AWS says no\n    \
              do:  ask the account's owner\n    \
              trust policy:\n      {{\n        \"Effect\": \"Allow\"\n      }}\n  \
-             skipped  GetCallerIdentity  after `CreateSession`, which did not succeed\n\n\
-             failed: 1 failed, 0 to look at, 1 skipped\n\
+             skipped  GetCallerIdentity  not run because `CreateSession` failed\n\n\
+             failed: 1 failed, 0 warnings, 1 skipped\n\
              do first: ask the account's owner (`CreateSession`: AWS says no)\n",
             env!("CARGO_PKG_VERSION")
         );
@@ -259,7 +262,7 @@ mod tests {
         let mut steps = Vec::new();
         for (id, title) in [("roles-anywhere", "Roles Anywhere"), ("sts", "STS"), ("bedrock", "Bedrock")] {
             let name = Subject::new(format!("{id}.name"), format!("{title}: name"));
-            let hint = Some("see this host's resolver".to_owned());
+            let hint = Some("check this host's resolver".to_owned());
             let failure = Failure::of(
                 Reason::Unavailable,
                 format!("cannot look up {id}.example"),
@@ -286,15 +289,19 @@ mod tests {
         let text = text(&Report { steps: Vec::new(), sessions });
 
         let count = |what: &str| text.matches(what).count();
-        assert_eq!(count("    do:  see this host's resolver"), 1, "{text}");
+        assert_eq!(count("    do:  check this host's resolver"), 1, "{text}");
         assert_eq!(count("as `Roles Anywhere: name`: cannot look up "), 2, "{text}");
         assert_eq!(count("as `Roles Anywhere: name` of session a"), 3, "{text}");
         let skipped =
-            "10 steps                    after `Roles Anywhere: name` or the like, which did not succeed: ";
+            "10 steps                    not run because `Roles Anywhere: name` or a similar step failed: ";
         assert_eq!(count(skipped), 1, "{text}");
-        assert_eq!(count("after `Roles Anywhere: name` of session a or the like, "), 1, "{text}");
-        assert!(text.contains("\nfailed: 6 failed, 0 to look at, 20 skipped\n"), "{text}");
-        let last = "\ndo first: see this host's resolver (`Roles Anywhere: name` of session a: cannot look up \
+        assert_eq!(
+            count("not run because `Roles Anywhere: name` of session a or a similar step failed: "),
+            1,
+            "{text}"
+        );
+        assert!(text.contains("\nfailed: 6 failed, 0 warnings, 20 skipped\n"), "{text}");
+        let last = "\ndo first: check this host's resolver (`Roles Anywhere: name` of session a: cannot look up \
                     roles-anywhere.example)\n";
         assert!(text.ends_with(last), "{text}");
         assert_eq!(text.lines().count(), 1 + (2 + 6) + (2 + 4) + 3, "{text}");
@@ -325,7 +332,7 @@ mod tests {
         let here =
             Subject::new("environment.region", "environment: Region").warning("no Region", "set AWS_REGION");
         let tls = Subject::new("tls", "TLS").warning("a part is not used", "copy it again");
-        let failure = Failure::of(Reason::Unavailable, "no answer", Some("see the firewall".into()));
+        let failure = Failure::of(Reason::Unavailable, "no answer", Some("check the firewall".into()));
         let spare = Subject::new("sts.name", "STS: name").failed("is not found", &failure).not_needed();
         let last = |steps: &[&Step]| {
             let steps = steps.iter().map(|step| (*step).clone()).collect();
@@ -348,7 +355,7 @@ mod tests {
         assert!(!page(vec![subject.ok("fine")]).contains("do first"));
         assert!(
             page(vec![subject.warned(&Notice::new("it is late"))])
-                .ends_with("\ndo first: see to `clock`: it is late\n")
+                .ends_with("\ndo first: check `clock`: it is late\n")
         );
     }
 }

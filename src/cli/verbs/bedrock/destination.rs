@@ -14,7 +14,7 @@ use anchord_core::failure::system_reason;
 /// The file for the answer. It is checked before the call, because AWS also bills an answer that cannot be written.
 pub(super) struct Destination {
     path: PathBuf,
-    /// The folder for the new file, and its permissions; `None` for a pipe or a device, which is not replaced.
+    /// The directory for the new file, and its permissions; `None` for a pipe or a device, which is not replaced.
     replaced: Option<(PathBuf, u32)>,
 }
 

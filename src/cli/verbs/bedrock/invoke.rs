@@ -219,7 +219,7 @@ fn check_converse_answer(reply: &ModelReply) -> Result<(), Failure> {
     if reply.json::<Value>()?.get("output").is_some() {
         return Ok(());
     }
-    let hint = Some("check whether a proxy or portal answers in place of AWS".into());
+    let hint = Some("check whether a proxy or portal answered instead of AWS".into());
     Err(Failure::of(Reason::AnswerUnusable, "the answer is not from Converse: it has no `output`", hint))
 }
 

@@ -60,7 +60,7 @@ pub(super) fn is_alive(credentials: &Credentials, clock: &Clock) -> Result<(), F
 pub(super) fn described(credentials: &Credentials, duration: Duration) -> String {
     let end = clock::rfc3339(credentials.expires_at());
     if !credentials.life().is_positive() {
-        return format!("{} until {end}, which this host's clock has passed", credentials.access_key_id());
+        return format!("{} until {end}, already past by this host's clock", credentials.access_key_id());
     }
     let minutes = (credentials.life() + time::Duration::seconds(30)).whole_minutes();
     let asked = i64::try_from(duration.as_secs() / 60).unwrap_or(i64::MAX);

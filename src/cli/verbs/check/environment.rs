@@ -194,7 +194,7 @@ impl EnvironmentCheck<'_> {
         };
         let hint = match named {
             Some((variable, _)) => format!("unset {variable}, or {EXEC}"),
-            None => format!("take it out of [default] in {}, or {EXEC}", path.display()),
+            None => format!("remove it from [default] in {}, or {EXEC}", path.display()),
         };
         Some((ChosenProvider { is_ours, what, hint }, profile.has_role))
     }
@@ -216,7 +216,7 @@ impl EnvironmentCheck<'_> {
     fn container(&self, chain: &ProviderChain) -> Option<ChosenProvider> {
         let relative = self.has(RELATIVE_URI).then(|| ChosenProvider {
             is_ours: false,
-            what: format!("the credentials at {RELATIVE_URI}, which is never this daemon"),
+            what: format!("the credentials at {RELATIVE_URI}, which never points to this daemon"),
             hint: format!("unset {RELATIVE_URI}"),
         });
         let full = self.environment.get(FULL_URI).map(|uri| self.full_uri(uri));
@@ -237,8 +237,9 @@ impl EnvironmentCheck<'_> {
             return ChosenProvider { is_ours: false, what, hint };
         }
         if !self.daemon.has_container {
-            let what =
-                format!("nothing: {FULL_URI} is this daemon's, but it serves no container credentials");
+            let what = format!(
+                "nothing: {FULL_URI} points to this daemon, which does not serve container credentials"
+            );
             return ChosenProvider {
                 is_ours: false,
                 what,
@@ -248,7 +249,7 @@ impl EnvironmentCheck<'_> {
         let path = uri.path().strip_suffix('/').unwrap_or(uri.path());
         let name = path.strip_prefix("/v1/credentials").map(|name| name.trim_start_matches('/'));
         if name.is_some_and(|name| name.is_empty() || self.has_session(name)) {
-            let what = "credentials from this daemon, as a container does".to_owned();
+            let what = "credentials from this daemon (container endpoint)".to_owned();
             return ChosenProvider { is_ours: true, what, hint: String::new() };
         }
         let what = format!("nothing: the path in {FULL_URI} is not one of this daemon's");
@@ -275,7 +276,7 @@ impl EnvironmentCheck<'_> {
             return ChosenProvider { is_ours: false, what, hint };
         }
         if is_ours {
-            let what = "credentials from this daemon, as on EC2".to_owned();
+            let what = "credentials from this daemon (IMDS)".to_owned();
             return ChosenProvider { is_ours, what, hint: String::new() };
         }
         let what = "the credentials of EC2's metadata service: nothing here names the daemon".to_owned();
@@ -501,8 +502,8 @@ mod tests {
         };
         let both = [HERE, BEARER, (RELATIVE_URI, "/v2")];
         let relative = "the CLI, Python, JavaScript, Rust, CRT, C++, Java and .NET take the credentials at \
-                        AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, which is never this daemon";
-        let full = "Go take credentials from this daemon, as a container does";
+                        AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, which never points to this daemon";
+        let full = "Go take credentials from this daemon (container endpoint)";
         assert_eq!(details(&both, &[]), [relative, full]);
 
         let [id, secret] = KEYS;

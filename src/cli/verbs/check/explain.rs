@@ -1,4 +1,4 @@
-//! What a refusal means here, with this session's ARNs and this certificate's names: more than a log line can hold.
+//! Explains a refusal of CreateSession with this session's ARNs and this certificate's names.
 
 use serde_json::Map;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use anchord_core::failure::Reason;
 use anchord_identity::AlternativeName;
 use anchord_identity::NameAttributes;
 
-/// A step that failed for `failure`, which CreateSession gave.
+/// The failed step for a `failure` of CreateSession.
 pub(super) fn create_session(call: &CreateSessionCall, sent: &Sent, failure: &Failure) -> Step {
     let source = &call.asked;
     let step = call.subject.failed(headline(failure.reason()), failure);
@@ -43,15 +43,15 @@ fn headline(reason: Reason) -> &'static str {
         Reason::ForeignAnswer | Reason::ForeignThrottled | Reason::RequestTooLarge => {
             "the call did not reach AWS"
         }
-        Reason::RoleRefused => "the role does not let this certificate in",
-        Reason::UntrustedCertificate => "the certificate does not lead to the trust anchor",
-        Reason::SessionNameRefused => "the session may not be named",
+        Reason::RoleRefused => "the role's trust policy does not allow this certificate",
+        Reason::UntrustedCertificate => "the certificate does not chain to the trust anchor",
+        Reason::SessionNameRefused => "the profile does not accept a role session name",
         Reason::SignatureRefused => "the signature is not accepted",
         Reason::TrustAnchorNotFound | Reason::ProfileNotFound | Reason::ResourceNotFound => {
-            "the trust anchor or the profile is not there"
+            "trust anchor or profile not found"
         }
-        Reason::RequestInvalid => "AWS does not take the request",
-        Reason::Throttled => "AWS asks for fewer calls",
+        Reason::RequestInvalid => "AWS rejected a value of the request",
+        Reason::Throttled => "AWS throttles calls",
         Reason::AccessDenied | Reason::Refused => "AWS refuses the call",
         _ => NO_CREDENTIALS,
     }
@@ -59,14 +59,14 @@ fn headline(reason: Reason) -> &'static str {
 
 fn of_role(source: &CreateSession) -> String {
     format!(
-        "add the suggested statement to the trust policy of {}, or see why its conditions do not hold for this \
-         certificate; also see that {} lists the role",
+        "add the suggested statement to the trust policy of {}, or check why its conditions do not match this \
+         certificate; also check that {} lists the role",
         source.role.as_str(),
         source.profile.as_str()
     )
 }
 
-/// What lets exactly this certificate's subject in, by exactly this trust anchor.
+/// The statement that allows this certificate's subject through this trust anchor.
 fn trust_policy_statement(source: &CreateSession, sent: &Sent) -> Value {
     let mut condition = json!({ "ArnEquals": { "aws:SourceArn": source.trust_anchor.as_str() } });
     let keys = condition_keys(sent);
@@ -116,15 +116,15 @@ fn of_chain(source: &CreateSession, sent: &Sent) -> String {
     let issued = match intermediates.as_slice() {
         [] => format!("the leaf `{}`, issued by {}, was sent alone", sent.subject, sent.ends_at),
         intermediates => format!(
-            "the leaf `{}` was sent with {}, which end at {}",
+            "the leaf `{}` was sent with {}; the chain ends at {}",
             sent.subject,
             intermediates.join(", "),
             sent.ends_at
         ),
     };
     format!(
-        "{issued}: {} must hold the certificate of that CA, with the same key; else give the intermediates between the \
-         two (`intermediates`), or check whether the leaf is on a CRL that was imported into Roles Anywhere",
+        "{issued}: {} must contain that CA's certificate with the same key; otherwise set `intermediates` to the \
+         certificates in between, or check whether the leaf is on a CRL that was imported into Roles Anywhere",
         source.trust_anchor.as_str()
     )
 }
@@ -141,12 +141,12 @@ fn of_session_name(source: &CreateSession, session: &str) -> String {
 
 fn of_signature(source: &CreateSession) -> String {
     let target = match &source.endpoint {
-        Some(endpoint) => format!("{endpoint}, which `endpoint` names, and it must be that Region's"),
+        Some(endpoint) => format!("{endpoint} (from `endpoint`), which must belong to that Region"),
         None => "that Region's usual endpoint".to_owned(),
     };
     format!(
         "key and leaf belong together (see above), so something else differs: the request is signed for {} and sent to \
-         {target}; a proxy on the way may change headers or the host; see this host's clock above",
+         {target}; a proxy may change headers or the host; check this host's clock above",
         source.region
     )
 }
@@ -159,7 +159,7 @@ fn of_resource(source: &CreateSession, reason: Reason) -> String {
         _ => format!("{anchor} and {profile}"),
     };
     format!(
-        "compare {which} with what Roles Anywhere shows in {} of account {}, and see that it is enabled there",
+        "compare {which} with what Roles Anywhere shows in {} of account {}, and check that it is enabled there",
         source.region,
         source.trust_anchor.account_id()
     )
@@ -179,7 +179,7 @@ fn of_throttling(source: &CreateSession, failure: &Failure) -> String {
     let wait = failure.retry_after().map_or(60, |wait| wait.as_secs());
     format!(
         "wait {wait} s and try again; account {} may make ten CreateSession calls a second in {}, and there are limits \
-         for each certificate and address: find out who else calls",
+         for each certificate and address: find the other programs that call",
         source.trust_anchor.account_id(),
         source.region
     )

@@ -21,7 +21,7 @@ pub(super) fn daemon_steps(
     let running = match found {
         Ok(Some(running)) => running,
         Ok(None) => return vec![daemon.skipped(client::no_daemon(&client::sockets(settings)).message())],
-        Err(failure) => return vec![daemon.failed("does not answer as it should", failure)],
+        Err(failure) => return vec![daemon.failed("gives an invalid answer", failure)],
     };
     let place = running.socket.display();
     let names: Vec<_> = running.status.sessions.iter().map(|held| held.name.as_str()).collect();
@@ -39,11 +39,11 @@ pub(super) fn daemon_steps(
             Some("live") => {}
             Some(phase) => steps.push(daemon.warning(
                 format!("its session `{name}` is {phase}: clients get no credentials"),
-                "see `anchord status` and this session's steps",
+                "check `anchord status` and this session's steps",
             )),
             None => steps.push(daemon.warning(
                 format!("it has no session `{name}`"),
-                "make it read its settings again: SIGHUP, or `systemctl reload anchord`",
+                "reload it: SIGHUP or `systemctl reload anchord`",
             )),
         }
     }

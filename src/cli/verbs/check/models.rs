@@ -29,15 +29,15 @@ use anchord_core::failure::Reason;
 /// How long a model may be silent, as for `bedrock invoke`.
 pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What is asked of Bedrock, and where that is.
+/// The calls of Bedrock to make, and their endpoints.
 pub(super) struct Models {
-    /// Where a model may think longer than other services.
+    /// The client, with a longer read timeout because models may think for minutes.
     https: Https,
-    /// The one that is called.
+    /// The model to call, if one is requested.
     model: Option<ModelId>,
-    /// What AWS_ENDPOINT_URL_BEDROCK or AWS_ENDPOINT_URL names.
+    /// The URL in AWS_ENDPOINT_URL_BEDROCK or AWS_ENDPOINT_URL.
     control: Option<String>,
-    /// What AWS_ENDPOINT_URL_BEDROCK_RUNTIME or AWS_ENDPOINT_URL names.
+    /// The URL in AWS_ENDPOINT_URL_BEDROCK_RUNTIME or AWS_ENDPOINT_URL.
     runtime: Option<String>,
 }
 
@@ -48,7 +48,7 @@ impl Models {
         Self { https, model, control: named(control), runtime: named(runtime) }
     }
 
-    /// Whether whoever asks means to use Bedrock: not every session is for it.
+    /// Whether the user wants to use Bedrock. Not every session needs it.
     pub(super) fn are_needed(&self) -> bool {
         self.model.is_some()
     }
@@ -64,7 +64,7 @@ impl Models {
         ]
     }
 
-    /// The calls, with what `held` has; `obstacle` tells what keeps them from a URL.
+    /// The steps, with the keys in `held`; `obstacle` gives the failed step that blocks a URL.
     pub(super) async fn steps(
         &self,
         session: &config::SessionSettings,
@@ -123,7 +123,7 @@ impl Models {
             Err(unanswered) => {
                 let failed = subject.failed("the models cannot be listed", &unanswered.failure);
                 let step = unanswered.allowing(failed, &json!(["bedrock:ListFoundationModels"]), "*");
-                let hint = "add the suggested statement to the role's policy; calls of models need other permissions";
+                let hint = "add the suggested statement to the role's policy; calling models needs other permissions";
                 if step.suggestions.is_empty() { step } else { step.hinting(hint) }
             }
         }
@@ -153,7 +153,7 @@ impl Models {
             Ok(answer) => {
                 let tokens = |kind: &str| answer["usage"][kind].as_u64().unwrap_or(0);
                 let (sent, made) = (tokens("inputTokens"), tokens("outputTokens"));
-                subject.ok(format!("{name} answers; {sent} tokens sent and {made} made are billed"))
+                subject.ok(format!("{name} answers; {sent} input and {made} output tokens were billed"))
             }
             Err(unanswered) => {
                 let partition = session.region.partition().as_str();

@@ -157,7 +157,7 @@ impl AwsNetwork<'_> {
             Ok(Err(source)) => failed(&upstream::Error::NoAnswer { host: shown, source }.into()),
             Err(_) => {
                 let message = format!("no answer from {shown} within {} s", PATIENCE.as_secs());
-                let hint = "check whether a firewall or proxy holds the connection";
+                let hint = "check whether a firewall or proxy blocks the connection";
                 failed(&Failure::of(Reason::NoAnswer, message, Some(hint.into())))
             }
         });
@@ -202,7 +202,7 @@ pub(super) fn correction(skews: impl Iterator<Item = time::Duration>) -> time::D
 pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
     let subject = Subject::new("clock", "clock");
     let Some(skew) = worst(skews) else {
-        return subject.skipped("no reply has AWS's time");
+        return subject.skipped("no reply contained AWS's time");
     };
     if skew.abs() <= TOLERANCE {
         return subject.ok(format!("within {} s of AWS's clock", TOLERANCE.whole_seconds()));
@@ -211,10 +211,11 @@ pub(super) fn clock_step(skews: impl Iterator<Item = time::Duration>) -> Step {
     let found = format!("this host's clock is {} s {direction} AWS's", skew.abs().whole_seconds());
     let hint = "synchronise it (`timedatectl`, chrony, ntpd)";
     if skew.unsigned_abs() <= upstream::CLOCK_TOLERANCE {
-        return subject.warning(found, format!("{hint}; AWS refuses signatures from 300 s on"));
+        return subject
+            .warning(found, format!("{hint}; AWS refuses signatures if the difference exceeds 300 s"));
     }
-    let why = "AWS refuses signatures with a date that is more than 300 s off; anchord corrects the date of its own, but \
-               not every SDK does, and all use this clock to decide whether credentials have expired";
+    let why = "AWS refuses signatures whose date is more than 300 s off. anchord corrects its own dates, but not every \
+               SDK does, and all SDKs use this clock to decide whether credentials have expired";
     let failure = Failure::of(Reason::ClockOff, why, Some(hint.into()));
     subject.failed(found, &failure)
 }
@@ -257,7 +258,7 @@ mod tests {
         };
         let clock = Clock::system();
         let proxy = |proxy: &str, uri: &str| {
-            let transport = Arc::new(Nobody);
+            let transport = Arc::new(Unreachable);
             let way = AwsNetwork { transport, settings: &settings(proxy), clock: &clock };
             way.proxy(&uri.parse().unwrap())
         };
@@ -269,9 +270,9 @@ mod tests {
         assert_eq!(proxy(with_login, "https://vpce.internal"), None);
     }
 
-    struct Nobody;
+    struct Unreachable;
 
-    impl Transport for Nobody {
+    impl Transport for Unreachable {
         fn send(
             &self,
             _: Request<Bytes>,

@@ -1,4 +1,4 @@
-//! What keeps a role from being assumed with the credentials before it.
+//! Explains why a role of a chain cannot be assumed.
 
 use serde_json::Value;
 use serde_json::json;
@@ -9,15 +9,15 @@ use anchord_aws::upstream::AssumeRole;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 
-/// Whoever assumes a role.
+/// The principal that assumes a role.
 pub(super) struct Principal {
-    /// The role or the user, where it is known.
+    /// The ARN of the role or user, if known.
     pub(super) arn: Option<String>,
-    /// Whether it began with a certificate, whose name goes on as the source identity.
+    /// Whether the chain began with a certificate. Its name continues as the source identity.
     pub(super) is_certified: bool,
 }
 
-/// The step that AWS refused for `failure`.
+/// The failed step for AWS's refusal.
 pub(super) fn refused(
     subject: &Subject,
     step: &AssumeRole,
@@ -30,8 +30,8 @@ pub(super) fn refused(
         return failed;
     };
     let hint = format!(
-        "add the suggested statements to the trust policy of {} and to a policy of {arn}, or see why what is there does \
-         not hold",
+        "add the suggested statements to the trust policy of {} and to a policy of {arn}, or check why the existing \
+         statements do not apply",
         step.role.as_str()
     );
     failed
@@ -42,7 +42,7 @@ pub(super) fn refused(
 
 fn actions(step: &AssumeRole, principal: &Principal) -> Vec<&'static str> {
     let mut actions = vec!["sts:AssumeRole"];
-    // What a certificate's session carries has to be let through by each role behind it.
+    // A certificate's session carries tags and a source identity, which each later role must allow.
     if principal.is_certified || !step.tags.is_empty() {
         actions.push("sts:TagSession");
     }

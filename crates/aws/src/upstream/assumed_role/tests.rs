@@ -112,8 +112,9 @@ async fn an_answer_for_another_role_or_account_is_refused_at_each_step_of_a_chai
 
             assert_eq!((failure.class(), failure.is_local()), (Class::Broken, false), "{failure}");
             let text = failure.to_string();
-            let what =
-                format!("AWS's answer to AssumeRole is for `{other}`, not for the role `arn:aws:iam::");
+            let what = format!(
+                "AWS's answer to AssumeRole is for `{other}`, not for the requested role `arn:aws:iam::"
+            );
             assert!(
                 text.contains(step) && text.contains(&what) && text.contains("request id id-1"),
                 "{text}"

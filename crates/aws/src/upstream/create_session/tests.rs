@@ -141,8 +141,7 @@ async fn an_answer_for_another_role_or_account_is_refused() {
         };
         let failure = outcome.unwrap_err();
         assert_eq!((failure.class(), failure.is_local()), (Class::Broken, false), "{failure}");
-        let asked =
-            "not for the role `arn:aws:iam::000000000000:role/path/r` that was asked for (request id id-1)";
+        let asked = "not for the requested role `arn:aws:iam::000000000000:role/path/r` (request id id-1)";
         assert!(failure.message().contains(fault) && failure.message().contains(asked), "{failure}");
         assert!(failure.hint().unwrap().contains("credentials are not used"), "{failure:?}");
     }
@@ -285,7 +284,7 @@ async fn a_refusal_that_the_clock_does_not_explain_is_not_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_throttled_does_not_ask_again_at_once_though_the_clock_was_wrong() {
+async fn a_throttled_caller_does_not_ask_again_at_once_though_the_clock_was_wrong() {
     let throttled = reply(429, &[TWO_HOURS_LATER, ("retry-after", "60")], r#"{"message":"Rate exceeded"}"#);
     let bench = Bench::new([throttled]);
 
@@ -393,7 +392,7 @@ async fn a_half_written_certificate_does_not_displace_the_one_in_use() {
 
 const REFUSED: &str = r#"{"message":"Untrusted Signing Certificate"}"#;
 
-/// The keys that signed the requests since this was last asked for: R(SA), the certificate accepted first, or E(C).
+/// The keys that signed the requests since the last call of this: R(SA), the certificate accepted first, or E(C).
 fn signers(bench: &Bench) -> String {
     let algorithm = |request: &Request<Bytes>| sent_header(request, "authorization");
     bench.sent().iter().map(|request| if algorithm(request).contains("RSA") { 'R' } else { 'E' }).collect()
@@ -466,7 +465,7 @@ async fn a_portal_on_the_way_says_nothing_about_a_certificate() {
 
         assert_eq!(signers(&bench), "E", "{failure}");
         assert_eq!(failure.class(), Class::Transient, "{failure}");
-        let told = format!("something on the way answered in AWS's place: {status}");
+        let told = format!("a proxy or another intermediary answered instead of AWS: {status}");
         assert!(failure.message().starts_with(&told), "{failure}");
         assert!(failure.hint().is_some(), "{failure}");
     }

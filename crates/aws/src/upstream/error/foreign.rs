@@ -13,6 +13,8 @@ use http::StatusCode;
 use http::header;
 
 use anchord_core::failure::Reason;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 
 /// An answer from something other than AWS. It says nothing about certificates and roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +26,12 @@ pub struct Foreign {
     content_type: Option<String>,
 }
 
+/// What to do about a refusal without a type.
+pub(crate) const UNTYPED: &str =
+    "AWS's own errors name a type: check whether a proxy or portal answered instead of AWS";
+
 /// How its message begins.
-const WHO: &str = "something on the way answered in AWS's place";
+const WHO: &str = "a proxy or another intermediary answered instead of AWS";
 
 impl Foreign {
     /// The answer, if it is not AWS's. `kind` is the type of error that its headers or its body name.
@@ -66,24 +72,21 @@ impl Foreign {
     }
 
     /// What a person can do about it.
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> Text {
         match self.status {
-            StatusCode::PROXY_AUTHENTICATION_REQUIRED => PROXY_LOGIN,
-            status if is_about_size(status) => TOO_LARGE,
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => PROXY_LOGIN.into(),
+            status if is_about_size(status) => TOO_LARGE.into(),
             StatusCode::BAD_REQUEST => {
-                "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place, or \
-                 whether the proxy refuses headers as large as the certificates"
+                Text::of(&[Say(UNTYPED), Say("; or the proxy refuses headers as large as the certificates")])
             }
             StatusCode::NETWORK_AUTHENTICATION_REQUIRED => {
-                "a portal stands in the way: log in to it (open a web page from this host)"
+                "a captive portal intercepts the connection: log in to it (open a web page from this host)"
+                    .into()
             }
             status if status.is_server_error() => {
-                "a proxy or portal on the way, or a load balancer of AWS, has a problem: the call is tried again"
+                "a proxy, a portal or an AWS load balancer failed; anchord retries".into()
             }
-            _ => {
-                "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place \
-                 (open a web page from this host; look at HTTPS_PROXY)"
-            }
+            _ => Text::of(&[Say(UNTYPED), Say(" (open a web page from this host; check HTTPS_PROXY)")]),
         }
     }
 }
@@ -225,7 +228,7 @@ mod tests {
         let told = |pairs: &[(&'static str, &str)]| {
             Foreign::of(StatusCode::FORBIDDEN, &headers(pairs), b"", "").unwrap().to_string()
         };
-        let begin = "something on the way answered in AWS's place: 403 Forbidden";
+        let begin = "a proxy or another intermediary answered instead of AWS: 403 Forbidden";
 
         assert_eq!(told(&[]), begin);
         assert_eq!(told(&[("server", "squid/6.1")]), format!("{begin} (from the server `squid/6.1`)"));
@@ -235,6 +238,6 @@ mod tests {
         );
         assert_eq!(told(&[("content-type", "text/html")]), format!("{begin} (as text/html)"));
         assert_eq!(told(&[("server", "a`b"), ("content-type", "\t")]), begin);
-        assert!(told(&[("server", &"x".repeat(500))]).len() < 150);
+        assert!(told(&[("server", &"x".repeat(500))]).len() < 160);
     }
 }

@@ -26,14 +26,14 @@ pub(super) fn hint(refusal: &NoTunnel) -> &'static str {
         }
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => PROXY_LOGIN,
         StatusCode::UNAUTHORIZED => {
-            "a web server answers there, because a proxy would send 407: make sure that HTTPS_PROXY names a proxy for \
+            "the server is a web server (a proxy would send 407): make sure that HTTPS_PROXY names a proxy for \
              HTTPS, and its port"
         }
         StatusCode::FORBIDDEN | StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS => {
             "the proxy forbids this endpoint: allow it there (CONNECT), or name it in NO_PROXY if this host can reach it \
              directly"
         }
-        StatusCode::TOO_MANY_REQUESTS => "the proxy is overloaded: the call is tried again",
+        StatusCode::TOO_MANY_REQUESTS => "the proxy is overloaded; anchord retries",
         StatusCode::NOT_IMPLEMENTED
         | StatusCode::BAD_REQUEST
         | StatusCode::NOT_FOUND
@@ -54,5 +54,4 @@ const NO_TUNNEL: &str =
     "the proxy does not open a tunnel to the endpoint: allow it there, or name another proxy in HTTPS_PROXY";
 
 /// What to do if a login page answers.
-const PORTAL: &str =
-    "a portal stands in the way: log in to it, or make sure that HTTPS_PROXY names a proxy and no web server";
+const PORTAL: &str = "a captive portal intercepts the connection: log in to it, or make sure that HTTPS_PROXY names a proxy and no web server";

@@ -60,7 +60,7 @@ const REFUSALS: &[Row] = &[
         kinds: &[""],
         says: &["untrusted signing certificate"],
         reason: Reason::UntrustedCertificate,
-        hint: &[Say("the leaf does not lead to the trust anchor: give the missing intermediates, name the right trust anchor, or check whether the leaf was revoked or lacks what AWS's guide demands (`anchord certificate show`)")],
+        hint: &[Say("the leaf does not chain to the trust anchor: give the missing intermediates, name the right trust anchor, or check whether the leaf was revoked or lacks an extension that Roles Anywhere requires (`anchord certificate show`)")],
     },
     Row {
         of: CREATE_SESSION,
@@ -81,7 +81,7 @@ const REFUSALS: &[Row] = &[
         kinds: &[""],
         says: &["invalid signature"],
         reason: Reason::SignatureRefused,
-        hint: &[Say("key and leaf match, so look at the Region (the trust anchor's), a proxy that rewrites headers, and this host's clock")],
+        hint: &[Say("key and leaf match; check the Region (the trust anchor's), a proxy that rewrites headers, and this host's clock")],
     },
     Row {
         of: CREATE_SESSION,
@@ -116,28 +116,28 @@ const REFUSALS: &[Row] = &[
         kinds: &["RequestExpired"],
         says: &[""],
         reason: Reason::SignatureExpired,
-        hint: &[Say("AWS finds the request too old or too new: check this host's clock")],
+        hint: &[Say("the request's date is too far from AWS's time: check this host's clock")],
     },
     Row {
         of: STS,
         kinds: &["SignatureDoesNotMatch"],
         says: &["signature expired", "not yet current"],
         reason: Reason::SignatureExpired,
-        hint: &[Say("AWS finds the request too old or too new: check this host's clock")],
+        hint: &[Say("the request's date is too far from AWS's time: check this host's clock")],
     },
     Row {
         of: STS,
         kinds: &["SignatureDoesNotMatch"],
         says: &["scoped"],
         reason: Reason::SignatureRefused,
-        hint: &[Say("the call was signed for another Region than the endpoint's: see "), Key("sts_region"), Say(" and "), Key("sts_endpoint")],
+        hint: &[Say("the call was signed for another Region than the endpoint's: check "), Key("sts_region"), Say(" and "), Key("sts_endpoint")],
     },
     Row {
         of: STS,
         kinds: &["SignatureDoesNotMatch", "IncompleteSignature"],
         says: &[""],
         reason: Reason::SignatureRefused,
-        hint: &[Say("check whether the secret access key belongs to the access key ID, and whether a proxy on the way rewrites requests")],
+        hint: &[Say("check whether the secret access key belongs to the access key ID, and whether a proxy rewrites requests")],
     },
     Row {
         of: STS,
@@ -151,7 +151,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["OptInRequired"],
         says: &[""],
         reason: Reason::Refused,
-        hint: &[Say("the account is not active, or not signed up for STS: see its billing")],
+        hint: &[Say("the account is not active, or not signed up for STS: check its billing")],
     },
     Row {
         of: STS,
@@ -165,35 +165,35 @@ const REFUSALS: &[Row] = &[
         kinds: &["PackedPolicyTooLarge"],
         says: &[""],
         reason: Reason::RequestInvalid,
-        hint: &[Say("session policy and tags are too large together once AWS has packed them: shorten the policy, put parts of it into managed policies, or send fewer tags")],
+        hint: &[Say("session policy and tags together exceed AWS's packed size limit: shorten the policy, put parts of it into managed policies, or send fewer tags")],
     },
     Row {
         of: STS,
         kinds: &["MalformedPolicyDocument"],
         says: &[""],
         reason: Reason::RequestInvalid,
-        hint: &[Say("the session policy is not one that AWS understands: see its JSON and its grammar")],
+        hint: &[Say("AWS cannot parse the session policy: check its JSON and policy grammar")],
     },
     Row {
         of: STS,
         kinds: &["AccessDenied"],
         says: &["session credentials"],
         reason: Reason::AccessDenied,
-        hint: &[Say("temporary keys cannot be used here: give a user's own, AKIA…")],
+        hint: &[Say("temporary keys cannot be used here: use a user's access keys (AKIA…)")],
     },
     Row {
         of: STS,
         kinds: &["AccessDenied"],
         says: &["root account", "assumed by root"],
         reason: Reason::AccessDenied,
-        hint: &[Say("the keys of an account's root cannot assume roles: give those of a user")],
+        hint: &[Say("the keys of an account's root cannot assume roles: use a user's access keys")],
     },
     Row {
         of: STS,
         kinds: &["AccessDenied"],
         says: &["explicit deny"],
         reason: Reason::ExplicitDeny,
-        hint: &[Say("an explicit deny goes before all that other policies allow: change the policy that holds it (the user's or role's, the session's, or the organisation's)")],
+        hint: &[Say("an explicit deny overrides every allow: change the policy that contains it (the user's or role's, the session's, or the organization's)")],
     },
     Row {
         of: STS,
@@ -235,7 +235,7 @@ const REFUSALS: &[Row] = &[
         kinds: &["AccessDenied"],
         says: &[""],
         reason: Reason::AccessDenied,
-        hint: &[Say("check the policies of the user and of its organisation")],
+        hint: &[Say("check the policies of the user and of its organization")],
     },
     Row {
         of: STS,
@@ -288,9 +288,6 @@ const REFUSALS: &[Row] = &[
     },
 ];
 
-const NAMELESS: &str =
-    "AWS names a type in each refusal: check whether a proxy or portal on the way answers in its place";
-
 /// What a refusal with this status, type and message means. The type is `-` if the answer has none.
 pub(super) fn of(operation: Operation, status: StatusCode, kind: &str, message: &str) -> RefusalMeaning {
     let words = message.to_ascii_lowercase();
@@ -298,7 +295,7 @@ pub(super) fn of(operation: Operation, status: StatusCode, kind: &str, message: 
     let hint = match row {
         _ if is_about_size(status, kind) => Some(foreign::TOO_LARGE.into()),
         Some(row) => Some(row.hint.into()),
-        None => (kind == "-").then(|| NAMELESS.into()),
+        None => (kind == "-").then(|| foreign::UNTYPED.into()),
     };
     let reason = if is_throttled(status, kind, message) {
         Reason::Throttled

@@ -40,7 +40,7 @@ impl<'a> StsResult<'a> {
         part(child(self.node, "AssumedRoleUser")?, "Arn")
     }
 
-    /// The credentials in the result: their keys and their end.
+    /// The credentials in the result: their keys and their expiration.
     ///
     /// # Errors
     /// If a part of them is missing.
@@ -77,7 +77,7 @@ pub(super) fn read<T>(
     let root = document.root_element();
     let is_response = root.tag_name().name() == format!("{operation}Response");
     let result = child(root, &format!("{operation}Result")).filter(|_| is_response);
-    let node = result.ok_or_else(|| not_understood(format!("it is no result of {operation}")))?;
+    let node = result.ok_or_else(|| not_understood(format!("it is not a result of {operation}")))?;
     take(&StsResult { node, operation, answer })
 }
 

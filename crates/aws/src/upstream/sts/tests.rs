@@ -150,7 +150,7 @@ async fn keys_and_signatures_that_are_refused_are_told_apart() {
             "this host's clock",
         ),
         (AssumeRole, 403, "SignatureDoesNotMatch", "Signature not yet current: 2026", "this host's clock"),
-        (AssumeRole, 400, "IncompleteSignature", "", "proxy on the way rewrites"),
+        (AssumeRole, 400, "IncompleteSignature", "", "proxy rewrites"),
         (
             AssumeRole,
             403,
@@ -185,7 +185,7 @@ async fn a_denial_says_what_must_allow_the_call() {
             "Cannot call GetSessionToken with session credentials",
             "AKIA…",
         ),
-        (GetSessionToken, 403, "AccessDenied", "explicit deny", "change the policy that holds it"),
+        (GetSessionToken, 403, "AccessDenied", "explicit deny", "change the policy that contains it"),
         (
             AssumeRole,
             403,
@@ -246,9 +246,9 @@ async fn what_is_not_aws_says_nothing_about_keys_and_roles() {
         let script = Script::new([answer]);
         let error = caller_identity(&script.caller(), &sts(), &keys("AKIAUSER", None)).await.unwrap_err();
 
-        let told = "something on the way answered in AWS's place: ";
+        let told = "a proxy or another intermediary answered instead of AWS: ";
         assert!(error.to_string().starts_with(told), "{error}");
-        assert!(error.to_string().contains("asked for GetCallerIdentity"), "{error}");
+        assert!(error.to_string().contains("requested: GetCallerIdentity"), "{error}");
         assert_eq!(error.class(), Class::Transient, "{error}");
     }
 }
@@ -328,7 +328,7 @@ async fn retry_after_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_would_take_long_to_read_is_not_read() {
     let whole = granted("GetSessionToken", "ASIAMADE", ONE);
-    // Nobody looks at attributes, and the parser compares each with all others.
+    // Attributes are not read, but the parser compares each with all others.
     let attributes: String = (0..10_000).map(|number| format!(" a{number}=\"\"")).collect();
     let large = whole.replace("<Credentials>", &format!("<Credentials{attributes}>"));
 
@@ -370,7 +370,8 @@ async fn an_answer_that_cannot_be_used_is_an_error_without_secrets() {
 
         assert_eq!(error.class(), Class::Transient, "{error}");
         let text = format!("{error} {error:?}");
-        let begins = ["AWS's answer to GetSessionToken cannot be used", "something on the way answered"];
+        let begins =
+            ["AWS's answer to GetSessionToken cannot be used", "a proxy or another intermediary answered"];
         assert!(begins.iter().any(|begin| text.starts_with(begin)), "{text}");
         assert!(!text.contains("canary"), "{text}");
     }
