@@ -251,7 +251,10 @@ async fn read_new_settings(read: ReadSettings, preparation: Preparation) -> Resu
         Ok(Err(_)) => Err(vec!["reading the configuration panicked; this is a bug".into()]),
         Err(_) => {
             let hint = "hint: check that the file systems of all files in the configuration respond";
-            Err(vec![format!("the configuration's files could not be read within {READING:?}; {hint}")])
+            Err(vec![format!(
+                "the configuration's files could not be read within {} s; {hint}",
+                READING.as_secs()
+            )])
         }
     }
 }
