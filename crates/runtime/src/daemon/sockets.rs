@@ -428,6 +428,6 @@ mod tests {
         let text = Failure::from(tcp(address).await.unwrap_err()).to_string();
 
         assert!(text.starts_with(&format!("cannot listen on {address}: Address already in use")), "{text}");
-        assert!(text.contains("hint: `ss -ltnp` shows who"), "{text}");
+        assert!(text.contains("hint: `ss -ltnp` shows the process"), "{text}");
     }
 }
