@@ -277,7 +277,7 @@ async fn a_role_alone_is_answered_by_a_daemon_that_has_it_and_by_no_other() {
     drop(daemon);
     let alone = ask(&other, &ASK).await;
     assert_eq!(alone.code, 1);
-    let told = "no daemon runs, and what ANCHORD_ROLE_ARN says of session `bedrock` lacks `certificate`";
+    let told = "no daemon runs, and session `bedrock` in ANCHORD_ROLE_ARN lacks `certificate`";
     assert!(alone.stderr.contains(told), "{alone:?}");
 }
 

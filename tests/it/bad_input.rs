@@ -205,7 +205,9 @@ async fn a_bearer_file_that_others_could_read_is_refused() {
     let text = refuses_to_start(&stage).await;
 
     assert!(
-        text.contains("bedrock.token") && text.contains("is open to others") && text.contains("hint:"),
+        text.contains("bedrock.token")
+            && text.contains("is accessible to other users")
+            && text.contains("hint:"),
         "{text}"
     );
 }

@@ -211,7 +211,7 @@ const SPOILT: [(&str, Spoil); 9] = [
         fs_err::write(file, changed).unwrap();
     }),
     ("larger than any", |file| fs_err::write(file, "x".repeat(1 << 20)).unwrap()),
-    ("open to others", |file| {
+    ("accessible to other users", |file| {
         fs_err::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
     }),
     ("a link", |file| {

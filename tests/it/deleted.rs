@@ -159,7 +159,7 @@ async fn another_programs_socket_in_the_place_of_a_deleted_one_is_left_alone_and
     }
     let line = daemon.wait_for(event::RUNTIME_DIRECTORY_NOT_RESTORED).await;
 
-    assert!(line["error"].as_str().unwrap().starts_with("another file is at"), "{line}");
+    assert!(line["error"].as_str().unwrap().ends_with("was replaced by another file"), "{line}");
     assert_eq!(daemon.count(event::RUNTIME_DIRECTORY_NOT_RESTORED), 1, "{}", daemon.output());
     let (code, output) = daemon.stop().await;
     assert_eq!(code, 0, "{output}");

@@ -85,7 +85,7 @@ async fn credentials_are_not_left_on_a_disk() {
 
     let line = daemon.wait_for(event::HANDOVER_OFF).await;
 
-    assert!(line["why"].as_str().unwrap().ends_with("is on a disk"), "{line}");
+    assert!(line["why"].as_str().unwrap().ends_with("is not on an in-memory file system (tmpfs)"), "{line}");
     daemon.stop().await;
     assert!(!stage.path("run/state").exists());
 }
@@ -135,7 +135,7 @@ async fn what_others_could_have_written_is_not_used() {
     let daemon = stage.daemon().await;
 
     let line = daemon.wait_for(event::HANDOVER_LOST).await;
-    assert!(line["error"].as_str().unwrap().contains("is open to others (mode 666)"), "{line}");
+    assert!(line["error"].as_str().unwrap().contains("is accessible to other users (mode 666)"), "{line}");
     assert_eq!(stage.emulator.sessions_created(), 2);
 }
 

@@ -325,7 +325,7 @@ async fn read_certificate_data_says_what_to_do_about_a_negative_serial_number() 
     let ran = run_alone(&stage, NAMES[0], &read).await;
 
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
-    assert!(ran.stderr.contains("hint: have it issued with a positive serial number"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: reissue it with a positive serial number"), "{}", ran.stderr);
 }
 
 /// AWS's tool goes on to the next one without a word.

@@ -121,7 +121,7 @@ async fn a_runtime_directory_that_others_may_write_to_is_refused() {
 
     assert_eq!(ran.code, 1);
     assert!(
-        ran.stderr.contains("can be written by others")
+        ran.stderr.contains("is writable by other users")
             && ran.stderr.contains("hint: set `runtime_directory`"),
         "{}",
         ran.stderr

@@ -506,7 +506,7 @@ async fn a_folder_that_may_not_be_written_to_is_named() {
             ".credentials.lock`: Permission denied"
         };
         assert!(ran.stderr.contains(told), "{}", ran.stderr);
-        let hint = format!("hint: let this user write into the folder `{}`", folder.display());
+        let hint = format!("hint: let this user write to the directory `{}`", folder.display());
         assert!(ran.stderr.contains(&hint), "{}", ran.stderr);
         assert_eq!(fs_err::read_to_string(&file).unwrap(), OLD);
         assert!(names_in(&folder).iter().all(|name| !name.contains(".anchord-")), "{:?}", names_in(&folder));
@@ -529,7 +529,7 @@ async fn another_users_file_is_left_to_them() {
     let ran = run_bound(&stage, &file).await;
 
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
-    assert!(ran.stderr.contains("belongs to user 12345, not to us"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("belongs to user 12345, not to this user"), "{}", ran.stderr);
     assert!(ran.stderr.contains("hint: run as user 12345, or choose another path"), "{}", ran.stderr);
     assert_eq!(
         (fs_err::read_to_string(&file).unwrap().as_str(), fs_err::metadata(&file).unwrap().uid()),
@@ -635,7 +635,7 @@ async fn a_file_that_boto3_cannot_parse_is_written_with_a_warning() {
     let stage = Stage::new().await;
     for (text, expected) in [
         ("\u{feff}[other]\nregion = x\n", "it begins with a byte order mark"),
-        ("[q]\na=b\n[other]\n[q]\na=b\n", "line 4 begins the section [q] of line 1 a second time"),
+        ("[q]\na=b\n[other]\n[q]\na=b\n", "line 4 repeats the section [q] of line 1"),
     ] {
         stage.write("credentials", text);
 

@@ -107,8 +107,8 @@ fn wrong_passphrase(name: &'static str, form: Form, error: &'static str) -> Ill 
 fn ills() -> Vec<Ill> {
     vec![
         wrong_passphrase("pkcs8", OPENSSL_DEFAULT, "cannot be decrypted with this passphrase"),
-        wrong_passphrase("pkcs12", PKCS12, "is not opened by this passphrase"),
-        wrong_passphrase("old-pkcs12", Form::Pkcs12(&["-legacy"]), "is not opened by this passphrase"),
+        wrong_passphrase("pkcs12", PKCS12, "cannot be opened with this passphrase"),
+        wrong_passphrase("old-pkcs12", Form::Pkcs12(&["-legacy"]), "cannot be opened with this passphrase"),
         Ill {
             name: "pbes1",
             form: Form::Pkcs8(&["-v1", "PBE-SHA1-3DES"]),

@@ -504,5 +504,5 @@ async fn what_softhsm_cannot_do_with_an_ec_key_that_always_wants_the_pin_is_told
     let ran = hsm.verb(&stage, &["credential-process"]).await;
 
     assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("signs with this key in one part alone"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("can sign with this key only in a single call"), "{}", ran.stderr);
 }

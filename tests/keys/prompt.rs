@@ -142,7 +142,7 @@ async fn without_a_terminal_it_is_said_what_to_use_instead() {
     let output = command.output().unwrap();
 
     let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.contains("passphrase was not asked for"), "{shown}");
+    assert!(shown.contains("could not ask for the private key's passphrase"), "{shown}");
     assert!(shown.contains("needs a terminal; a service takes it from a file"), "{shown}");
 }
 

@@ -525,9 +525,9 @@ pub const OPTIONS: &[OptionSpec] = &[
     row! {
         key: "session.access_keys",
         kind: ValueKind::Text("file:PATH|credential:NAME|env:VARIABLE|env"),
-        fallback: Fallback::Rule("none; needed by source = access-keys"),
+        fallback: Fallback::Rule("none; required with source = access-keys"),
         sample: "\"file:/etc/anchord/access-keys\"",
-        doc: "Source of a user's access keys: a file of the SDKs or IAM, or ID:SECRET; env alone is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        doc: "Source of a user's access keys: an SDK credentials file, IAM's CSV or JSON, or ID:SECRET; env alone is AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     },
     row! {
         key: "session.get_session_token",

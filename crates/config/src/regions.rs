@@ -18,7 +18,7 @@ pub fn doubt_about(region: &Region) -> Option<Notice> {
     }
     let hint = match nearest(region.as_str(), Region::KNOWN.iter().copied()) {
         Some(meant) => format!("did you mean {meant}?"),
-        None => "Regions are called such as us-east-1".into(),
+        None => "a Region looks like us-east-1".into(),
     };
     Some(Notice::new(format!("no partition of AWS knows the Region {region}")).hinting(hint))
 }

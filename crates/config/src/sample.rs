@@ -38,7 +38,7 @@ fn push_credentials_files(text: &mut String) {
     );
     push(
         text,
-        "# systemd's unit does not let the daemon write to home folders; see README.md, \"Programs that read a file\".",
+        "# systemd's unit does not let the daemon write to home directories; see README.md, \"Programs that read a file\".",
     );
     push(text, "#     [credentials_file.legacy]");
     for spec in CREDENTIALS_FILE_KEYS {
@@ -71,7 +71,7 @@ const HEAD: &str = "\
 # Settings of anchord. To change one, take the # off its line.
 #
 # Every option is also a flag and a variable. The first that is given applies: flag, variable, this file, default.
-# Durations have units (ms, s, m, h). Relative paths are relative to this file's folder.
+# Durations have units (ms, s, m, h). Relative paths are relative to this file's directory.
 # `anchord config check` shows the resulting settings and all mistakes.
 ";
 

@@ -155,7 +155,7 @@ impl<'a> Check<'a> {
             "session {} can fall back to another Region's Roles Anywhere, but its roles are assumed with STS in {}",
             layer.name, step.sts.region
         );
-        let hint = [Say("let "), Key("sts_region"), Say(" be one that does not fail with the first")];
+        let hint = [Say("set "), Key("sts_region"), Say(" to a Region other than the first endpoint's")];
         self.warnings.push(Notice::new(what).hinting(Text::of(&hint)));
     }
 

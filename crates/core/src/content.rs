@@ -93,8 +93,7 @@ fn hint_on(part: &str) -> Option<&'static str> {
             "write the whole path, such as /home/NAME/FILE; only a shell replaces `~`, and not after `=` or in a file",
         ),
         ('$', _) => Some(
-            "write the whole path, in which no shell has replaced the variable; what a variable itself holds is \
-             env:VARIABLE",
+            "write the whole path: `$VARIABLE` is not expanded here; for a value in a variable write env:VARIABLE",
         ),
         ('%', _) => Some("write the whole path: only systemd replaces `%`, and only in units"),
         (_, Some(scheme)) if scheme.eq_ignore_ascii_case("file") => {
@@ -126,7 +125,7 @@ pub enum FileKind {
     Device,
     /// A symbolic link, where links are not followed.
     Link,
-    /// Something else.
+    /// Another special file.
     Other,
 }
 
@@ -153,7 +152,7 @@ impl fmt::Display for FileKind {
             Self::Socket => "a socket",
             Self::Device => "a device",
             Self::Link => "a symbolic link",
-            Self::Other => "something else",
+            Self::Other => "a special file",
         })
     }
 }

@@ -50,13 +50,13 @@ events! {
         "A session signs with other access keys from now on."
         "Nothing."
     ACCESS_KEYS_WARNING = "access_keys.warning" [warn]
-        "The access keys are used, but something about their file is wrong, such as who may read it."
+        "The access keys are used, but their file has a problem, such as being readable by other users."
         "Do what the text says."
     CERTIFICATE_ACCEPTED = "certificate.accepted" [info]
         "AWS accepts a certificate that it refused before."
         "Nothing."
     CERTIFICATE_DENIED = "certificate.denied" [warn]
-        "AWS refuses a new certificate. The session goes on with the previous one until that expires."
+        "AWS refuses a new certificate. The session continues with the previous one until that expires."
         "Do what `hint` says before `in_use_not_after`."
     CERTIFICATE_ENDED = "certificate.ended" [error]
         "A certificate of the chain has expired."
@@ -74,16 +74,16 @@ events! {
         "The certificate can be loaded again."
         "Nothing."
     CERTIFICATE_REFUSED = "certificate.refused" [warn]
-        "The certificate or its key cannot be loaded. The session goes on with the certificate it has."
+        "The certificate or its key cannot be loaded. The session continues with the certificate it has."
         "Do what `hint` says before that one expires; provide a certificate and its private key."
     CERTIFICATE_UNAVAILABLE = "certificate.unavailable" [warn]
         "The certificate or its key cannot be loaded, and the session has no earlier certificate that is valid."
         "Do what `hint` says; provide a certificate and its private key."
     CERTIFICATE_UNUSABLE = "certificate.unusable" [warn]
-        "The key of a new certificate cannot sign. The session goes on with the previous certificate."
+        "The key of a new certificate cannot sign. The session continues with the previous certificate."
         "Do what `hint` says; check whether the token, TPM or agent that holds the key works."
     CERTIFICATE_WARNING = "certificate.warning" [warn]
-        "The certificate is used, but something about it or its files is wrong, such as who may read the key."
+        "The certificate is used, but it or one of its files has a problem, such as a key that is readable by other users."
         "Do what the text says."
     CLOCK_RIGHT = "clock.right" [info]
         "The local clock agrees with AWS's again."
@@ -104,10 +104,10 @@ events! {
         "Some of the new settings take effect only after a restart."
         "Restart the daemon."
     CONFIG_WARNING = "config.warning" [warn]
-        "The settings are used, but something about them is doubtful."
+        "The settings are used, but one of them is probably a mistake."
         "Do what the text says."
     CONNECTION_PANICKED = "connection.panicked" [error]
-        "The task of a client's connection has panicked. The listener goes on."
+        "The task of a client's connection has panicked. The listener continues."
         "Report it as a bug, with the event `task.panicked` before it."
     CONTAINER_SERVING = "container.serving" [info]
         "Container credentials of a session are served to clients that have the token in `token_file`."
@@ -134,10 +134,10 @@ events! {
         "A session has new credentials."
         "Nothing."
     CREDENTIALS_RESUMED = "credentials.resumed" [info]
-        "After a reload, a session goes on with credentials that the same settings obtained earlier."
+        "After a reload, a session continues with credentials that the same settings obtained earlier."
         "Nothing."
     CREDENTIALS_TOO_LONG = "credentials.too_long" [warn]
-        "Credentials are longer than some SDKs accept. Logged once."
+        "The credentials document is larger than some SDKs accept. Logged once."
         "If a client cannot read them, make the session's policy or its tags shorter."
     CREDENTIALS_UNAVAILABLE = "credentials.unavailable" [warn error]
         "A renewal has failed, and the session has nothing to hand out."
@@ -173,7 +173,7 @@ events! {
         "Another program had changed the profile in a credentials file. anchord has written it again."
         "Nothing, if it happens once."
     FILE_WARNING = "file.warning" [warn]
-        "A credentials file is written, but something about it is wrong, such as who may read it."
+        "A credentials file is written, but it has a problem, such as being readable by other users."
         "Do what the text says."
     FILE_WRITTEN = "file.written" [info]
         "A credentials file has new credentials."
@@ -191,7 +191,7 @@ events! {
         "The previous run left credentials of a session, but other settings had obtained them. They are not used."
         "Nothing."
     HANDOVER_TAKEN = "handover.taken" [info]
-        "A session goes on with the credentials of the previous run."
+        "A session continues with the credentials of the previous run."
         "Nothing."
     HANDOVER_WRITTEN = "handover.written" [debug]
         "Credentials are kept for the next run."
@@ -240,7 +240,7 @@ events! {
         "Nothing during a restart; otherwise give each daemon its own runtime directory."
     RUNTIME_DIRECTORY_MISSING = "runtime_directory.missing" [warn]
         "There is no runtime directory to write to. Clients of IMDS need new tokens after a restart."
-        "Set `runtime_directory` to a folder that the daemon may write to."
+        "Set `runtime_directory` to a directory that the daemon may write to."
     RUNTIME_DIRECTORY_NOT_LOCKED = "runtime_directory.not_locked" [warn]
         "The runtime directory cannot be locked. A second daemon there would not be noticed."
         "Make sure that only one daemon uses it; put it on a local file system."
@@ -257,7 +257,7 @@ events! {
         "Lost the SPIFFE agent. The daemon keeps retrying until the agent answers."
         "Do what `hint` says; check whether the agent runs."
     TASK_PANICKED = "task.panicked" [error]
-        "A part of the program has panicked at `place`. The rest goes on."
+        "A part of the program has panicked at `place`. The rest continues."
         "Report it as a bug, with `place`."
     TASK_RESTARTED = "task.restarted" [error]
         "A task of a session or a credentials file ended by a panic and was started again."

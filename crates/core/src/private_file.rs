@@ -48,7 +48,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// It belongs to another user.
-    #[error("`{}` belongs to user {owner}, not to us", path.display())]
+    #[error("`{}` belongs to user {owner}, not to this user", path.display())]
     Foreign {
         /// Which file.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum Error {
         owner: u32,
     },
     /// Other users may read or write it.
-    #[error("`{}` is open to others (mode {mode:03o})", path.display())]
+    #[error("`{}` is accessible to other users (mode {mode:03o})", path.display())]
     TooOpen {
         /// Which file.
         path: PathBuf,
@@ -113,7 +113,7 @@ fn is_full(error: &io::Error) -> bool {
 /// Reads the first `limit` bytes of a private file; `None` if it does not exist.
 ///
 /// # Errors
-/// If it cannot be read, is not a regular file, belongs to another user, or is open to others.
+/// If it cannot be read, is not a regular file, belongs to another user, or is accessible to other users.
 pub fn read(path: &Path, limit: usize) -> Result<Option<Secret<Vec<u8>>>, Error> {
     read_of(path, limit, rustix::process::geteuid().as_raw())
 }

@@ -138,7 +138,7 @@ fn credentials_of(session: &Handle, render: impl FnOnce(&Credentials) -> Reply +
         Err(_) => Reply::error(
             StatusCode::SERVICE_UNAVAILABLE,
             "Unavailable",
-            "no credentials at the moment; see anchord's log for the reason",
+            "no credentials at the moment; check anchord's log for the reason",
         ),
     };
     Decision::Credentials(CredentialsRequest {
@@ -150,14 +150,14 @@ fn credentials_of(session: &Handle, render: impl FnOnce(&Credentials) -> Reply +
 }
 
 fn unauthorized() -> Decision {
-    let message = "the Authorization header has no valid token for this";
+    let message = "the Authorization header has no valid token for this session";
     Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized", message)
         .denied("no valid container bearer token")
         .into()
 }
 
 fn not_found() -> Decision {
-    Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path").into()
+    Reply::error(StatusCode::NOT_FOUND, "NotFound", "no such path").into()
 }
 
 /// The shortest time-out of an SDK is 1 s for the whole request. SDKs repeat a request after 503.
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(
             text(&reply),
-            r#"{"code":"Unavailable","message":"no credentials at the moment; see anchord's log for the reason"}"#
+            r#"{"code":"Unavailable","message":"no credentials at the moment; check anchord's log for the reason"}"#
         );
     }
 

@@ -42,7 +42,7 @@ pub(super) fn reply(credentials: &Credentials) -> Reply {
                 event = event::CREDENTIALS_TOO_LONG,
                 bytes,
                 limit,
-                "Credentials are longer than some SDKs accept"
+                "The credentials document is larger than some SDKs accept"
             );
         });
     }

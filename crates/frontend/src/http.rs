@@ -1,6 +1,6 @@
 //! Serves HTTP/1.1 to local clients. No other part of the front ends waits.
 //!
-//! No client can stop a listener: after an error of `accept` it pauses and goes on, a connection with invalid HTTP is
+//! No client can stop a listener: after an error of `accept` it pauses and continues, a connection with invalid HTTP is
 //! closed, and a panic ends one request. Everything that takes time or memory has a limit. The server never logs a
 //! query, a header's value or a body, because each may contain a secret.
 

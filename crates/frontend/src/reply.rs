@@ -93,8 +93,7 @@ impl Reply {
 
     /// The answer to a method other than GET.
     pub fn only_get() -> Self {
-        let reply =
-            Self::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "only GET is served here");
+        let reply = Self::error(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "only GET is allowed");
         reply.header(header::ALLOW, HeaderValue::from_static("GET"))
     }
 

@@ -66,7 +66,7 @@ impl Route for Router {
             (RouterKind::Unix(socket), Peer::Unix { .. }) => socket.route(head),
             // No settings lead here. A bug must not serve the socket's paths where no file permission protects them.
             (RouterKind::Unix(_), Peer::Tcp(_)) => {
-                refused(head, "the operator's channel is not served over TCP").into()
+                refused(head, "this path is served only on the Unix socket").into()
             }
             (RouterKind::Tcp(router), _) => router.route(head),
         }

@@ -83,7 +83,7 @@ impl Socket {
             return self.status().into();
         }
         let Some((name, resource)) = session_resource(path) else {
-            return Reply::error(StatusCode::NOT_FOUND, "NotFound", "there is nothing at this path").into();
+            return Reply::error(StatusCode::NOT_FOUND, "NotFound", "no such path").into();
         };
         let Some(session) = self.sessions.iter().find(|session| session.name() == name) else {
             return self.unknown(&name).into();

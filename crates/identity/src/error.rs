@@ -188,7 +188,7 @@ impl Classify for Error {
                 return Some(Text::of(&[
                     Say("name the file that has the certificate in "),
                     Key("certificate"),
-                    Say(", and the key's place in "),
+                    Say(", and the key's location in "),
                     Key("private_key"),
                 ]));
             }
@@ -216,7 +216,7 @@ impl Classify for Error {
             Self::Intermediate { .. } => {
                 "put the renewed intermediate where the old one is; check this host's clock"
             }
-            Self::NoCertSign { .. } => "have the CA's certificate issued with keyUsage keyCertSign",
+            Self::NoCertSign { .. } => "reissue the CA's certificate with keyUsage keyCertSign",
             Self::ChainTooLong { .. } => "register a CA closer to the leaf as the trust anchor",
             _ => return None,
         };

@@ -60,8 +60,8 @@ impl FileContent {
     pub fn open_to_others(&self, what: &str) -> Option<Notice> {
         let (origin, mode) = (&self.origin, self.mode & 0o7777);
         (mode & 0o027 != 0).then(|| {
-            Notice::new(format!("the {what} {origin} is open to others (mode {mode:04o})"))
-                .hinting("chmod 0600 it")
+            Notice::new(format!("the {what} {origin} is accessible to other users (mode {mode:04o})"))
+                .hinting("run `chmod 0600` on it")
         })
     }
 }

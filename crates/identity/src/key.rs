@@ -71,7 +71,7 @@ pub enum Hash {
     Sha512,
 }
 
-/// The key did not sign.
+/// The key could not sign.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}", .0.message())]
 pub struct SignFailure(Failure);
@@ -84,7 +84,7 @@ impl SignFailure {
 
     /// The error of a key in memory, which should always sign.
     fn unexpected() -> Self {
-        Self(Failure::of(Reason::Bug, "the private key did not sign", None))
+        Self(Failure::of(Reason::Bug, "the private key could not sign", None))
     }
 }
 

@@ -81,13 +81,13 @@ impl LeafFault {
             Self::NotYetValid { .. } => "check this host's clock, or wait",
             Self::Expired { .. } => "renew the certificate; check this host's clock",
             Self::Ca => "name the leaf issued to this host, not its CA",
-            Self::NoDigitalSignature => "have it issued with keyUsage digitalSignature",
-            Self::WeakSignature { .. } => "have it issued with SHA-256 or stronger",
+            Self::NoDigitalSignature => "reissue it with keyUsage digitalSignature",
+            Self::WeakSignature { .. } => "reissue it with SHA-256 or stronger",
             Self::NegativeSerial { .. } => NEGATIVE_SERIAL,
-            Self::OldVersion => "have it issued with basicConstraints and keyUsage extensions",
-            Self::NoSubject => "have it issued with a subject, such as CN=this-host",
+            Self::OldVersion => "reissue it with basicConstraints and keyUsage extensions",
+            Self::NoSubject => "reissue it with a subject, such as CN=this-host",
             Self::Key { .. } => {
-                "have it issued for RSA with 2048 to 4096 bits, EC P-256, P-384 or P-521, or ML-DSA"
+                "reissue it for RSA with 2048 to 4096 bits, EC P-256, P-384 or P-521, or ML-DSA"
             }
         }
     }
@@ -121,7 +121,7 @@ pub(super) fn faults(leaf: &X509Certificate<'_>, now: OffsetDateTime) -> Vec<Lea
 /// was not observed.
 pub(super) fn doubt(leaf: &X509Certificate<'_>, origin: &Origin) -> Option<Notice> {
     const HINT: &str =
-        "if AWS answers `Untrusted signing certificate`, have the leaf issued with basicConstraints CA:FALSE";
+        "if AWS answers `Untrusted signing certificate`, reissue the leaf with basicConstraints CA:FALSE";
     if has_basic_constraints(leaf) {
         return None;
     }
@@ -137,7 +137,7 @@ pub(super) fn has_basic_constraints(certificate: &X509Certificate<'_>) -> bool {
 }
 
 /// What to do about a serial number that is below zero.
-pub const NEGATIVE_SERIAL: &str = "have it issued with a positive serial number, as RFC 5280 demands";
+pub const NEGATIVE_SERIAL: &str = "reissue it with a positive serial number, as RFC 5280 demands";
 
 /// Whether the serial number is below zero.
 pub fn has_negative_serial(certificate: &X509Certificate<'_>) -> bool {

@@ -31,7 +31,7 @@ pub enum Error {
         hint: Text,
     },
     /// It should be typed in, and was not asked for.
-    #[error("the private key's passphrase was not asked for")]
+    #[error("anchord could not ask for the private key's passphrase")]
     NotAsked,
 }
 

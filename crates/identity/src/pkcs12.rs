@@ -77,7 +77,7 @@ pub enum Pkcs12Fault {
     #[error("has a password, and no passphrase is set")]
     NoPassword,
     /// The password is wrong.
-    #[error("is not opened by this passphrase")]
+    #[error("cannot be opened with this passphrase")]
     WrongPassword,
 }
 
@@ -143,7 +143,7 @@ pub(super) fn open(
         })
         .map_err(fault)?;
     if file.mac.is_none() {
-        let what = format!("the PKCS#12 file {origin} has no MAC, so that nothing shows whether it is whole");
+        let what = format!("the PKCS#12 file {origin} has no MAC, so its integrity cannot be checked");
         let hint = "`openssl pkcs12 -export` without `-nomac` adds one";
         contents.warnings.push(Notice::new(what).hinting(hint));
     }

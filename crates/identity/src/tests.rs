@@ -197,7 +197,7 @@ fn a_leaf_that_roles_anywhere_would_refuse_is_refused_with_the_reason() {
         (|r| r.ca = true, "the leaf in `leaf.pem` is a CA certificate (CA:true); hint: name the leaf"),
         (
             |r| r.digital_signature = false,
-            "the leaf in `leaf.pem` has no key usage digitalSignature; hint: have it",
+            "the leaf in `leaf.pem` has no key usage digitalSignature; hint: reissue it",
         ),
     ];
     for (spoil, expected) in cases {
@@ -242,7 +242,7 @@ fn a_leaf_signed_with_sha1_is_refused() {
 
     assert_eq!(
         text,
-        "the leaf in `leaf.pem` is signed with SHA-1; hint: have it issued with SHA-256 or stronger"
+        "the leaf in `leaf.pem` is signed with SHA-1; hint: reissue it with SHA-256 or stronger"
     );
 }
 
@@ -367,7 +367,9 @@ fn a_key_open_to_others_is_used_with_a_warning() {
     };
 
     assert!(
-        warnings_with(0o644)[0].to_string().ends_with("is open to others (mode 0644); hint: chmod 0600 it")
+        warnings_with(0o644)[0]
+            .to_string()
+            .ends_with("is accessible to other users (mode 0644); hint: run `chmod 0600` on it")
     );
     assert_eq!(warnings_with(0o620).len(), 1);
     assert_eq!(warnings_with(0o440), [], "a group of readers is how services share a key");

@@ -123,7 +123,7 @@ impl Keeper {
         let limit = self.policy.attempt_limit;
         attempt.spawn(async move {
             tokio::time::timeout(limit, issuer.issue()).await.unwrap_or_else(|_| {
-                Err(Failure::of(Reason::NoAnswer, format!("no answer within {limit:?}"), None))
+                Err(Failure::of(Reason::NoAnswer, format!("no answer within {} s", limit.as_secs()), None))
             })
         });
     }

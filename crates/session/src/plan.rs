@@ -377,7 +377,9 @@ impl Machine {
         let reserve = self.policy.reserve.as_secs();
         Failure::of(
             Reason::ClockOff,
-            format!("the new credentials end at {end}, less than {reserve} s from now by this host's clock"),
+            format!(
+                "the new credentials expire at {end}, less than {reserve} s from now by this host's clock"
+            ),
             Some("check this host's clock, and the session duration of the profile".into()),
         )
     }

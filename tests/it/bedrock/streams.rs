@@ -141,7 +141,7 @@ async fn a_model_that_is_silent_for_too_long_is_given_up() {
 
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("ended before the model had finished: nothing arrived for 300ms"),
+        ran.stderr.contains("ended before the model had finished: nothing arrived for 0.3 s"),
         "{}",
         ran.stderr
     );

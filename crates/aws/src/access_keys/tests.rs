@@ -188,7 +188,8 @@ async fn that_others_may_read_the_file_is_told_once() {
     let told = log.news();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].contains("is open to others (mode 0644)") && told[0].contains("chmod 0600 it"),
+        told[0].contains("is accessible to other users (mode 0644)")
+            && told[0].contains("run `chmod 0600` on it"),
         "{told:?}"
     );
     mode(0o600);

@@ -122,7 +122,7 @@ impl Failover {
             }
             Some(result) => self.note_first(result),
             None => {
-                let silent = format!("no answer for {HEAD_START:?}");
+                let silent = format!("no answer for {} s", HEAD_START.as_secs());
                 let silent = Failure::of(Reason::NoAnswer, silent, None);
                 self.log_fallback(&silent);
                 self.race(first, &silent).await

@@ -88,7 +88,7 @@ pub enum TransportError {
     #[error("the request did not complete")]
     Incomplete(#[source] reqwest::Error),
     /// Nothing arrived within the time limit.
-    #[error("nothing arrived for {0:?}")]
+    #[error("nothing arrived for {} s", .0.as_secs_f64())]
     Silent(Duration),
     /// The reply is too large.
     #[error("the reply is larger than any that AWS sends")]

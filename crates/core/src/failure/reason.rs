@@ -88,7 +88,7 @@ reasons! {
     ProfileNotFound = "profile_not_found", Denied;
     /// AWS does not accept a value of the request.
     RequestInvalid = "request_invalid", Denied;
-    /// AWS denies the call, for another cause than those below or without a cause.
+    /// Denied, and AWS gives none of the causes below.
     AccessDenied = "access_denied", Denied;
     /// The policies do not allow the call.
     NotAuthorized = "not_authorized", Denied;

@@ -79,8 +79,8 @@ impl<'a> SeenLines<'a> {
             return None;
         }
         let name = shown(name);
-        let what = format!("begins the section [{name}] of line {first} a second time");
-        Some(Notice::new(what).hinting("make one of the two"))
+        let what = format!("repeats the section [{name}] of line {first}");
+        Some(Notice::new(what).hinting("merge the two"))
     }
 
     fn key(&mut self, number: usize, name: &[u8], is_empty: bool) -> Option<Notice> {
@@ -90,7 +90,7 @@ impl<'a> SeenLines<'a> {
         self.nesting = is_empty.then_some(number);
         let first = self.keys.insert((self.section, String::from_utf8_lossy(name).to_lowercase()), number)?;
         let name = shown(name);
-        let what = format!("has the key `{name}` of line {first} a second time");
+        let what = format!("repeats the key `{name}` of line {first}");
         Some(Notice::new(what).hinting("remove one of the two"))
     }
 }
@@ -139,8 +139,8 @@ mod tests {
     fn what_boto3_cannot_read_is_told_with_its_line() {
         for (text, expected) in [
             ("\u{feff}[p]\na=b\n", "it begins with a byte order mark"),
-            ("[p]\na=1\n[q]\n[p]\nb=2\n", "line 4 begins the section [p] of line 1 a second time"),
-            ("[p]\r\na=1\r\nA : 2\r\n", "line 3 has the key `A` of line 2 a second time"),
+            ("[p]\na=1\n[q]\n[p]\nb=2\n", "line 4 repeats the section [p] of line 1"),
+            ("[p]\r\na=1\r\nA : 2\r\n", "line 3 repeats the key `A` of line 2"),
             ("a=1\n[p]\n", "line 1 is before the first section"),
             ("words\n[p]\n", "line 1 is before the first section"),
             ("[p]\nwords\n", "line 2 is neither a section nor a key"),
@@ -153,7 +153,7 @@ mod tests {
             ("[p]\n\u{a0}a=1\n", "line 2 begins with an invisible character (U+00A0)"),
             ("\u{200b}[p]\na=1\n", "line 1 begins with an invisible character (U+200B)"),
             ("[p]\na =\n\n  b\n", "line 4 continues the key of line 2, which has no value, and has no `=`"),
-            ("[DEFAULT]\na=1\n[p]\na=1\n[DEFAULT]\nA=1\n", "line 6 has the key `A` of line 2 a second time"),
+            ("[DEFAULT]\na=1\n[p]\na=1\n[DEFAULT]\nA=1\n", "line 6 repeats the key `A` of line 2"),
             ("[p] # see [1]\na=1\n", "line 1 has another `]` after [p]"),
         ] {
             let told = doubt(text.as_bytes());

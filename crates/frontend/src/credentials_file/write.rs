@@ -62,11 +62,11 @@ pub enum Error {
         path: PathBuf,
     },
     /// The new file would belong to this user.
-    #[error("`{}` belongs to user {owner}, not to us", path.display())]
+    #[error("`{}` belongs to user {owner}, not to this user", path.display())]
     Foreign {
         /// Which file.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner.
         owner: u32,
     },
     /// Another user's link would decide which file is written.
@@ -74,21 +74,21 @@ pub enum Error {
     ForeignLink {
         /// Which link.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner.
         owner: u32,
     },
     /// It has another encoding than UTF-8, in which no program would find the keys.
-    #[error("`{}` is not UTF-8: it contains zero bytes, as UTF-16 does", path.display())]
+    #[error("`{}` is not text: it contains zero bytes, as UTF-16 does", path.display())]
     NotText {
         /// Which file.
         path: PathBuf,
     },
     /// The new file would belong to another group, which could perhaps read it.
-    #[error("`{}` belongs to group {group}, to which this user may not give files", path.display())]
+    #[error("`{}` belongs to group {group}, and this user cannot give files to that group", path.display())]
     ForeignGroup {
         /// Which file.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner.
         group: u32,
     },
     /// It is too large for a credentials file.
@@ -98,7 +98,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// The keys are a user's own access keys, which do not expire.
-    #[error("a user's own keys are not written into files")]
+    #[error("long-term access keys are not written to files")]
     LongTerm,
     /// Another process did not release the lock in time.
     #[error("`{}` has been locked for {} s", path.display(), LOCK_PATIENCE.as_secs())]
@@ -145,7 +145,7 @@ impl Classify for Error {
                 // A mount point, as containers get single files.
                 Kind::ResourceBusy => {
                     format!(
-                        "mount the folder `{}`, not only the file: anchord replaces the whole file",
+                        "mount the directory `{}`, not only the file: anchord replaces the whole file",
                         folder(path).display()
                     ).into()
                 }
@@ -156,7 +156,7 @@ impl Classify for Error {
                     ).into()
                 }
                 _ => format!(
-                    "let this user write into the folder `{}`: anchord replaces the whole file; under systemd see User=, \
+                    "let this user write to the directory `{}`: anchord replaces the whole file; under systemd check User=, \
                      ProtectHome= and ReadWritePaths=",
                     folder(path).display()
                 ).into(),

@@ -11,7 +11,7 @@ use anchord_session::Handle;
 use anchord_session::Phase;
 use anchord_session::Snapshot;
 
-/// What stands behind a session: the status shows it beside what its keeper knows.
+/// The session's role, Region and certificate. The status shows them with what the keeper knows.
 #[derive(Clone, Debug, Default)]
 pub struct Background {
     /// The role that the credentials are of, where there is one.
@@ -20,7 +20,7 @@ pub struct Background {
     pub region: Option<String>,
     /// The certificate in use, where there is one.
     pub certificate: Option<CertificateStatus>,
-    /// What ails the certificate or its key, while the credentials may be good.
+    /// The failure of the certificate or its key. The credentials may still be valid.
     pub fault: Option<Failure>,
 }
 
@@ -28,9 +28,9 @@ pub struct Background {
 /// fields that earlier versions did not write are optional.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct StatusDocument {
-    /// Of the daemon.
+    /// The daemon's version.
     pub version: String,
-    /// Every session of its settings.
+    /// All sessions of its settings.
     pub sessions: Vec<SessionStatus>,
     /// Where it can be reached.
     #[serde(default)]
@@ -53,7 +53,7 @@ pub struct SessionStatus {
     /// The public part of the credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// When the credentials end.
+    /// When the credentials expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
     /// Whether the credentials were obtained with earlier settings.
@@ -64,7 +64,7 @@ pub struct SessionStatus {
     pub fetching: bool,
     /// When the next attempt begins.
     pub next_attempt_at: Option<String>,
-    /// When the last attempt ended that brought credentials.
+    /// When the last successful attempt ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success_at: Option<String>,
     /// How many attempts have failed since then.
@@ -91,11 +91,11 @@ pub struct CertificateStatus {
     pub subject: String,
     /// Decimal, as AWS shows it.
     pub serial: String,
-    /// Its last instant.
+    /// When it expires.
     pub not_after: String,
     /// Whole days until then, negative after it.
     pub days_left: i64,
-    /// What should be known of its end and of its intermediates' ends.
+    /// Warnings about its expiry and that of its intermediates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
@@ -103,7 +103,7 @@ pub struct CertificateStatus {
 /// A failure.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct FailureStatus {
-    /// Its class, by which programs decide.
+    /// Its class, for decisions of programs.
     pub class: String,
     /// Its reason, finer than the class.
     #[serde(default)]
@@ -123,10 +123,10 @@ pub struct ListenerStatus {
     pub http: Vec<String>,
     /// The path of the Unix socket.
     pub socket: Option<String>,
-    /// Why an address of `waiting` is not listened on though the host has it.
+    /// Why the daemon cannot listen on an address of `waiting` that the host has.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub troubles: BTreeMap<String, String>,
-    /// `http://address:port` of each that is listened on once the host has the address.
+    /// `http://address:port` of each address that the host does not have yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<String>,
 }
@@ -136,7 +136,7 @@ impl SessionStatus {
         let Background { role_arn, region, certificate, fault } = background;
         let Snapshot { phase, credentials, inherited, trouble, fetching, next_attempt_at, history, .. } =
             session.shown();
-        // Where there is no other certificate to go on with, the last attempt failed for the same reason.
+        // If there is no other certificate to continue with, the last attempt failed for the same reason.
         let is_new =
             |fault: &&Failure| !trouble.as_ref().is_some_and(|trouble| trouble.tells_the_same_as(fault));
         let certificate_trouble = fault.as_ref().filter(is_new).map(FailureStatus::of);

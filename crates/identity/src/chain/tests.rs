@@ -160,9 +160,9 @@ fn a_certificate_that_is_not_sent_is_reported_with_its_own_file_and_the_reason()
     folder.write("more.pem", [der(&issuing), der(&stray), der(&old)].map(|der| pem(&der)).concat());
     let of_both = warnings();
 
-    let stray = "it does not lead from the leaf towards a root";
+    let stray = "it is not on a path from the leaf to a root";
     assert_eq!(of_one, [format!("1 of the certificates in `{}` is not sent: {stray}", more.display())]);
-    let mixed = "1 has expired, 1 does not lead from the leaf towards a root";
+    let mixed = "1 has expired, 1 is not on a path from the leaf to a root";
     let expected = [
         format!("1 of the certificates in `{}` is not sent: {stray}", leaf_file.display()),
         format!("2 of the certificates in `{}` are not sent: {mixed}", more.display()),

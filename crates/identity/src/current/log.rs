@@ -111,7 +111,7 @@ impl IdentityLog {
                 session,
                 error = doubt,
                 hint = hint.as_deref(),
-                "The certificate is not valid by this host's clock; asking AWS, which judges by its own"
+                "The certificate is not valid by this host's clock; asking AWS, which uses its own clock"
             );
         }
     }

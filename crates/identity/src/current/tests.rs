@@ -211,7 +211,7 @@ async fn a_warning_about_files_that_are_used_is_reported_when_it_comes_up() {
 
     let told = bench.log.news();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("is open to others (mode 0644)"), "{told:?}");
+    assert!(told[0].contains("is accessible to other users (mode 0644)"), "{told:?}");
 }
 
 /// As on a network file system whose server is gone: a reader that hangs keeps the next ones from hanging too.

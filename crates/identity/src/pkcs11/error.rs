@@ -151,7 +151,7 @@ pub enum Error {
         what: &'static str,
     },
     /// The token does not show which public key belongs to the key.
-    #[error("the token {token} does not show the public key of {key}, and it matches no certificate")]
+    #[error("the token {token} does not show the public key of {key}, and the key matches no certificate")]
     NoPublicKey {
         /// Which.
         key: String,
@@ -165,7 +165,7 @@ pub enum Error {
         token: String,
     },
     /// The file of the URI's `pin-source` cannot be read.
-    #[error("the PIN is to be in `{}`", path.display())]
+    #[error("the PIN is read from `{}`", path.display())]
     PinFile {
         /// The file.
         path: PathBuf,
@@ -197,7 +197,7 @@ pub enum Error {
         why: String,
     },
     /// The token was removed.
-    #[error("the token {token} is not there any more")]
+    #[error("the token {token} was removed")]
     Gone {
         /// Which.
         token: String,
@@ -310,8 +310,8 @@ impl Classify for Error {
             Self::ModuleMissing { path, source } => return Some(missing_hint(path, source)),
             Self::NotAModule { .. } => "name the shared library that came with the token's software",
             Self::Initialize { .. } => {
-                "check whether its own configuration and service (pcscd, a network HSM) work; variables that it needs and \
-                 README.md does not list are named in `ANCHORD_PKCS11_ENVIRONMENT`"
+                "check whether its own configuration and service (pcscd, a network HSM) work; name variables that it needs \
+                 beyond README.md's list in `ANCHORD_PKCS11_ENVIRONMENT`"
             }
             Self::Start { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
                 "leave the token to a daemon, or let the program hold modules (README.md, \"In a Rust program\")"
@@ -324,20 +324,21 @@ impl Classify for Error {
             Self::Failed { .. } | Self::Lost { .. } => {
                 "check whether the token is still plugged in and works"
             }
-            Self::Gone { .. } => "plug it in again; it is found then without a restart",
+            Self::Gone { .. } => "plug it in again; no restart is needed",
             Self::AnotherKey { .. } => {
                 "give each key in the token an id of its own, and its certificate the same"
             }
             Self::NoToken { found, .. } if found.is_empty() => {
-                let hint = "plug it in; if it is, p11-kit may not know its module: name that in ";
+                let hint =
+                    "plug it in; if it is already plugged in, p11-kit may not know its module: name that in ";
                 return Some(Text::of(&[Say(hint), Key("pkcs11_module")]));
             }
-            Self::NoToken { .. } => "plug it in, or set `token`, `serial` or `slot-id` of the URI right",
+            Self::NoToken { .. } => "plug it in, or correct `token`, `serial` or `slot-id` in the URI",
             Self::SeveralTokens { .. } => "add `serial=` or `token=` to the URI",
             Self::NoCertificate { found, .. } | Self::NoKey { found, .. } if found.is_empty() => {
-                "check whether it is the right token, and whether it shows its objects after a PIN only"
+                "check whether it is the right token, and whether it shows its objects only after login"
             }
-            Self::NoCertificate { .. } | Self::NoKey { .. } => "set `object` or `id` of the URI right",
+            Self::NoCertificate { .. } | Self::NoKey { .. } => "correct `object` or `id` in the URI",
             Self::SeveralKeys { .. } => "add `id=` to the URI",
             Self::UnusableKey { .. } => "use an RSA key, or an EC key on P-256, P-384 or P-521",
             Self::NoPublicKey { .. } => {

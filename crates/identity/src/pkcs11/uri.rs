@@ -325,7 +325,7 @@ fn pin_source(value: &[u8]) -> Result<PathBuf, UriError> {
 fn module_name(value: &[u8]) -> Result<String, UriError> {
     let name = utf8("module-name", value)?;
     if name.is_empty() || name.contains(['/', '\0']) {
-        return Err(invalid("module-name", "a file's name without its folder"));
+        return Err(invalid("module-name", "a file's name without its directory"));
     }
     Ok(name)
 }
@@ -373,7 +373,7 @@ pub enum UriError {
         name: String,
     },
     /// An attribute occurs twice.
-    #[error("the PKCS#11 URI has `{name}` twice, or its like")]
+    #[error("the PKCS#11 URI has `{name}`, or an attribute of the same kind, twice")]
     Twice {
         /// The attribute.
         name: String,

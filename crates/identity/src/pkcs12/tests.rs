@@ -79,7 +79,7 @@ fn an_empty_password_is_one_and_so_is_none() {
             assert_is_whole(&contents, name);
         }
         assert!(
-            refusal(open_with(name, Some(&password()))).contains("is not opened by this passphrase"),
+            refusal(open_with(name, Some(&password()))).contains("cannot be opened with this passphrase"),
             "{name}"
         );
     }
@@ -101,7 +101,7 @@ fn a_file_without_a_mac_is_opened_with_a_warning() {
         assert_is_whole(&contents, name);
         assert_eq!(
             contents.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["the PKCS#12 file `leaf.p12` has no MAC, so that nothing shows whether it is whole; \
+            ["the PKCS#12 file `leaf.p12` has no MAC, so its integrity cannot be checked; \
               hint: `openssl pkcs12 -export` without `-nomac` adds one"]
         );
     }
@@ -112,7 +112,7 @@ fn without_a_password_or_with_a_wrong_one_it_is_said_what_to_set() {
     for name in GOOD.into_iter().chain(["no mac", "several keys"]) {
         assert_eq!(
             refusal(open_with(name, Some(&secret("battery staple")))),
-            "the PKCS#12 file `leaf.p12` is not opened by this passphrase; \
+            "the PKCS#12 file `leaf.p12` cannot be opened with this passphrase; \
              hint: correct what `passphrase` names; `openssl pkcs12 -in … -noout` tests a password",
             "{name}"
         );
@@ -124,7 +124,7 @@ fn without_a_password_or_with_a_wrong_one_it_is_said_what_to_set() {
         );
     }
     // Not UTF-8 at all.
-    assert!(refusal(open_with("openssl legacy", Some(&secret([0xff, 0xfe])))).contains("is not opened"));
+    assert!(refusal(open_with("openssl legacy", Some(&secret([0xff, 0xfe])))).contains("cannot be opened"));
 }
 
 #[test]

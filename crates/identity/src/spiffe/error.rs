@@ -39,7 +39,7 @@ pub enum AgentFault {
     #[error("cannot be reached: {0}")]
     Unreachable(io::Error),
     /// Another service.
-    #[error("does not answer in gRPC but with {with}")]
+    #[error("answers with {with} instead of gRPC")]
     NotGrpc {
         /// What came instead.
         with: String,
@@ -206,7 +206,7 @@ impl Classify for Error {
             AgentFault::NoSocket => return Some(self.no_socket_hint()),
             AgentFault::NotListening => "start the agent; anchord retries",
             AgentFault::Forbidden => {
-                "let the daemon's user write to the socket and enter its folders, such as by the unit's SupplementaryGroups="
+                "let the daemon's user write to the socket and enter its directories, such as by the unit's SupplementaryGroups="
             }
             AgentFault::Unreachable(_) => {
                 let or = " or SPIFFE_ENDPOINT_SOCKET";
@@ -237,7 +237,7 @@ impl Classify for Error {
             AgentFault::Silent { .. }
             | AgentFault::Unavailable { .. }
             | AgentFault::Status { .. }
-            | AgentFault::Incomplete { .. } => "see the agent's own log",
+            | AgentFault::Incomplete { .. } => "check the agent's own log",
             AgentFault::Malformed { .. }
             | AgentFault::Ended
             | AgentFault::TooLarge { .. }

@@ -177,9 +177,9 @@ async fn each_refusal_says_whose_turn_it_is() {
             "register an entry",
         ),
         (Code::InvalidArgument, Class::Broken, "refuses the call as malformed", ""),
-        (Code::Unavailable, Class::Transient, "is not ready", "see the agent's own log"),
+        (Code::Unavailable, Class::Transient, "is not ready", "check the agent's own log"),
         (Code::Unimplemented, Class::Misconfigured, "gRPC status UNIMPLEMENTED", "name the socket"),
-        (Code::Internal, Class::Transient, "gRPC status INTERNAL", "see the agent's own log"),
+        (Code::Internal, Class::Transient, "gRPC status INTERNAL", "check the agent's own log"),
     ] {
         bench.agent.feel(Mood::Refuses(code, "no identity issued: 50 %\n\u{1b}[2J".into()));
 
@@ -301,8 +301,8 @@ async fn web_server(status: u16, kind: &'static str, body: &'static [u8]) -> Wor
 #[tokio::test]
 async fn an_answer_that_is_not_grpc_is_reported_with_what_came() {
     for (status, kind, body, text) in [
-        (404, "text/html", &b"<p>"[..], "does not answer in gRPC but with the HTTP status 404 Not Found"),
-        (200, "text/html", b"<p>", "does not answer in gRPC but with text/html"),
+        (404, "text/html", &b"<p>"[..], "answers with the HTTP status 404 Not Found instead of gRPC"),
+        (200, "text/html", b"<p>", "answers with text/html instead of gRPC"),
         (200, "application/grpc", b"\x00\x00\x00\x00\x02\x0a\x09", "cannot be read: it ends within a field"),
         (200, "application/grpc", b"\x01\x00\x00\x00\x01\x00", "cannot be read: it is compressed"),
         (200, "application/grpc", b"\x00\x00\x80\x00\x01\x00", "sends a message of more than 8388608 bytes"),

@@ -79,9 +79,9 @@ impl Code {
     /// A text for the codes that occur in practice.
     pub(super) fn words(self) -> Option<&'static str> {
         Some(match self.kind() {
-            0x081 => "it does not know the algorithm",
+            0x081 => "it does not support the algorithm",
             0x082 => "the key's attributes do not allow it",
-            0x083 => "it does not know the hash",
+            0x083 => "it does not support the hash",
             0x084 => "a value is out of range",
             0x085 => "the hierarchy is disabled or not known",
             0x087 => "it does not support the key's size",

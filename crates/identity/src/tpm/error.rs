@@ -237,10 +237,10 @@ impl Classify for Error {
                 "`tpm2_startup -c` starts it; an emulator does with `--flags startup-clear`"
             }
             Self::Full { .. } => {
-                "use /dev/tpmrm0 instead of /dev/tpm0, or `tpm2_flushcontext -t` what other programs left in it"
+                "use /dev/tpmrm0 instead of /dev/tpm0, or flush what other programs left with `tpm2_flushcontext -t`"
             }
             Self::Lockout { .. } => {
-                "wait until it ends by itself, or `tpm2_dictionarylockout --clear-lockout`; then see which program sends wrong values"
+                "wait until it ends by itself, or clear it with `tpm2_dictionarylockout --clear-lockout`; then find the program that sends wrong values"
             }
             Self::Refused { code, .. } => return refused_hint(Code(*code)).map(Into::into),
             Self::NoSuchHandle { .. } => {
@@ -250,7 +250,7 @@ impl Classify for Error {
                 "install the certificate of the new key, or reload after putting the old key back"
             }
             Self::NotLoadable { .. } => {
-                "a key file works only in the TPM that it was made in, until that is cleared, and under the standard storage key, which other parents (such as `tpm2_createprimary` makes by default) are not: keep the key, or its parent, at a persistent handle with `tpm2_evictcontrol`"
+                "a key file works only in the TPM that made it, until that TPM is cleared. It also needs the standard storage key as its parent; `tpm2_createprimary` makes another by default. Otherwise keep the key, or its parent, at a persistent handle (`tpm2_evictcontrol`)"
             }
             Self::ParentLocked { .. } | Self::Lost { parent: Some(_), .. } => {
                 "store the key at a persistent handle (`tpm2_evictcontrol`) and name that, or make it under a parent without one"
@@ -275,7 +275,7 @@ impl Error {
             Self::WrongAuth { counted: false, .. } => ("correct ", ""),
             Self::Lost { .. } => (
                 "check whether ",
-                " is right, and restart; or `tpm2_dictionarylockout --clear-lockout` sets the count back, and it is tried again",
+                " is right, and restart; or `tpm2_dictionarylockout --clear-lockout` resets the count, after which anchord tries again",
             ),
             _ => (
                 "correct ",
@@ -292,7 +292,7 @@ fn unreachable_hint(device: &Device, source: &io::Error) -> Text {
             "add the daemon's user to the group that owns it, usually `tss` (systemd: SupplementaryGroups=tss, and DeviceAllow= where PrivateDevices= is set)".into()
         }
         (Device::Character(_), io::ErrorKind::NotFound) => {
-            "see `ls /dev/tpm*`; the firmware may have it off, and PrivateDevices= of systemd hides it".into()
+            "run `ls /dev/tpm*`; the firmware may have disabled it, and PrivateDevices= of systemd hides it".into()
         }
         (Device::Character(_), io::ErrorKind::ResourceBusy) => {
             "another program holds it; /dev/tpmrm0 can be shared".into()

@@ -51,7 +51,7 @@ pub(super) struct InotifyQueue(AsyncFd<Arc<OwnedFd>>);
 /// Why changes cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {
-    #[error("the system has no queue for file events left")]
+    #[error("the system has no inotify instance left")]
     Queue(#[source] io::Error),
     #[error("cannot watch `{}`", path.display())]
     Directory { path: PathBuf, source: io::Error },

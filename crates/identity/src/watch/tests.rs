@@ -357,7 +357,7 @@ async fn a_change_of_permissions_is_noticed() {
     mode(0o644);
     tokio::time::sleep(QUIET * 2).await;
     let told = bench.log.news();
-    assert!(told[0].contains("is open to others (mode 0644)"), "{told:?}");
+    assert!(told[0].contains("is accessible to other users (mode 0644)"), "{told:?}");
 
     mode(0o000);
     tokio::time::sleep(QUIET * 2).await;

@@ -27,7 +27,10 @@ pub(super) fn failure(socket: &Path) -> Failure {
     let (what, hint) = match &barrier {
         Barrier::Folder { path, .. } => {
             let folder = path.display();
-            (format!("this user may not enter `{folder}`, the folder of the daemon's socket `{shown}`"), hint)
+            (
+                format!("this user may not enter `{folder}`, the directory of the daemon's socket `{shown}`"),
+                hint,
+            )
         }
         Barrier::Socket { .. } | Barrier::Unknown if seems_to_run(socket) => {
             (format!("a daemon listens on `{shown}`, but this user may not use it"), hint)
@@ -115,7 +118,7 @@ fn hint(barrier: &Barrier<'_>, groups: &str) -> String {
         ),
         Barrier::Folder { gid, mode, .. } if mode & ENTER != 0 && *gid != 0 => join(*gid, groups),
         Barrier::Folder { mode, .. } => format!(
-            "the folder's mode is {mode:04o}: ask an administrator to put the socket into a folder that this user may enter \
+            "the directory's mode is {mode:04o}: ask an administrator to put the socket into a directory that this user may enter \
              (`path` in [socket])"
         ),
         Barrier::Unknown => {
@@ -173,7 +176,7 @@ mod tests {
         let folder = |gid, mode| hint(&Barrier::Folder { path, gid, mode }, GROUPS);
 
         assert!(folder(990, 0o750).starts_with("join its group `anchord`"));
-        assert!(folder(990, 0o700).contains("the folder's mode is 0700"));
+        assert!(folder(990, 0o700).contains("the directory's mode is 0700"));
     }
 
     /// A daemon that was killed leaves its socket.

@@ -30,7 +30,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Others may write into the runtime directory.
-    #[error("the runtime directory `{}` can be written by others (owner {owner}, mode {mode:04o})", path.display())]
+    #[error("the runtime directory `{}` is writable by other users (owner {owner}, mode {mode:04o})", path.display())]
     OpenDirectory {
         /// The directory.
         path: PathBuf,
@@ -77,7 +77,7 @@ impl Classify for Error {
             Self::RuntimeDirectory { .. } => Some(Text::of(&[
                 Say("set "),
                 Key("runtime_directory"),
-                Say(" to a folder that the daemon's user can write to"),
+                Say(" to a directory that the daemon's user can write to"),
             ])),
             Self::OpenDirectory { .. } => Some(Text::of(&[
                 Say("set "),
@@ -86,10 +86,10 @@ impl Classify for Error {
             ])),
             Self::InUse { path } => {
                 let stop = format!(
-                    "stop it first (`fuser -v {}/daemon.lock` shows which it is), or set ",
+                    "stop it first (`fuser -v {}/daemon.lock` shows the process), or set ",
                     path.display()
                 );
-                Some(Text::of(&[Say(&stop), Key("runtime_directory"), Say(" to another folder")]))
+                Some(Text::of(&[Say(&stop), Key("runtime_directory"), Say(" to another directory")]))
             }
             Self::Passed(_) | Self::Broken(_) => None,
         }

@@ -154,8 +154,13 @@ impl StateWriter {
 
     /// Writes in another thread, because files and systemd's socket may block.
     async fn write(&mut self, state: SavedState) -> Result<(), Failure> {
-        let hangs =
-            || Failure::of(Reason::Busy, format!("the write did not finish within {WRITING:?}"), None);
+        let hangs = || {
+            Failure::of(
+                Reason::Busy,
+                format!("the write did not finish within {} s", WRITING.as_secs()),
+                None,
+            )
+        };
         if let Some(hanging) = self.hanging.take() {
             // It wrote an older state, so its result does not matter.
             _ = self.outcome(hanging).await.ok_or_else(hangs)?;

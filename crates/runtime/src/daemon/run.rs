@@ -251,7 +251,7 @@ async fn read_new_settings(read: ReadSettings, preparation: Preparation) -> Resu
         Ok(Ok(prepared)) => prepared,
         Ok(Err(_)) => Err(vec![Notice::new("reading the configuration panicked; this is a bug")]),
         Err(_) => {
-            let what = format!("the configuration's files could not be read within {READING:?}");
+            let what = format!("the configuration's files could not be read within {} s", READING.as_secs());
             let hint = "check that the file systems of all files in the configuration respond";
             Err(vec![Notice::new(what).hinting(hint)])
         }

@@ -55,7 +55,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Another file is at the path of the deleted Unix socket.
-    #[error("another file is at `{}` now", path.display())]
+    #[error("`{}` was replaced by another file", path.display())]
     Displaced {
         /// The path.
         path: PathBuf,
@@ -78,7 +78,7 @@ impl Classify for Error {
     fn hint(&self) -> Option<Text> {
         Some(match self {
             Self::Tcp { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
-                let who = format!("`ss -ltnp` shows who uses port {}; set ", address.port());
+                let who = format!("`ss -ltnp` shows the process that uses port {}; set ", address.port());
                 Text::of(&[Say(&who), Key("http.listen"), Say(" to another")])
             }
             Self::Tcp { .. } => {
@@ -89,13 +89,14 @@ impl Classify for Error {
                 Key("runtime_directory"),
                 Say(" or "),
                 Key("socket.path"),
-                Say(" to another place"),
+                Say(" to another path"),
             ]),
             Self::Displaced { .. } => {
-                "this daemon's socket was deleted; remove the other file, and the daemon makes its socket again".into()
+                "this daemon's socket was deleted; remove the other file, and the daemon recreates its socket"
+                    .into()
             }
             Self::NotASocket { .. } => {
-                Text::of(&[Say("move it away, or set "), Key("socket.path"), Say(" to another place")])
+                Text::of(&[Say("move it away, or set "), Key("socket.path"), Say(" to another path")])
             }
             Self::Unix { path, .. } => format!(
                 "make sure that {} exists and that the daemon's user can write to it",
@@ -427,6 +428,6 @@ mod tests {
         let text = Failure::from(tcp(address).await.unwrap_err()).to_string();
 
         assert!(text.starts_with(&format!("cannot listen on {address}: Address already in use")), "{text}");
-        assert!(text.contains("hint: `ss -ltnp` shows who"), "{text}");
+        assert!(text.contains("hint: `ss -ltnp` shows the process"), "{text}");
     }
 }

@@ -279,7 +279,7 @@ async fn issued(
         return Ok(credentials);
     }
     let hint = Some("synchronise this host's clock".into());
-    Err(Failure::of(Reason::ClockOff, "AWS's credentials have ended by this host's clock", hint))
+    Err(Failure::of(Reason::ClockOff, "AWS's credentials have expired by this host's clock", hint))
 }
 
 /// The cached credentials, if their renewal is not due by the rules of the daemon.

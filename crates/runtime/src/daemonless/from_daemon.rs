@@ -82,7 +82,7 @@ pub(super) fn with_why_unused(failure: &Failure, why: &Unused) -> Failure {
     match why {
         Unused::Absent => failure.clone(),
         Unused::Forbidden(why) if failure.is_local() => {
-            let message = format!("{}; without it: {}", why.message(), failure.message());
+            let message = format!("{}; without the daemon: {}", why.message(), failure.message());
             let hint = why.hint_text().cloned();
             failure.clone().with_reason(why.reason()).with_message(message).with_hint(hint)
         }
@@ -183,7 +183,7 @@ pub(super) fn no_daemon_and_no_session(settings: &Settings, name: &str) -> Failu
     if let Some(Partial { origins, missing, flags, stated: _ }) = &settings.partial {
         let missing: Vec<_> = missing.iter().map(|name| format!("`{name}`")).collect();
         let message = format!(
-            "no daemon runs, and what {} says of session `{name}` lacks {}",
+            "no daemon runs, and session `{name}` in {} lacks {}",
             origins.join(", "),
             missing.join(", ")
         );

@@ -192,7 +192,7 @@ async fn an_attempt_is_given_up_at_its_limit_and_repeated() {
         .during(async |stage| {
             sleep(MINUTE + Duration::from_millis(1)).await;
             let trouble = stage.handle.snapshot().trouble.unwrap();
-            assert_eq!((trouble.class(), trouble.message()), (Class::Transient, "no answer within 60s"));
+            assert_eq!((trouble.class(), trouble.message()), (Class::Transient, "no answer within 60 s"));
             assert_eq!(stage.aws.flying(), 0);
 
             sleep(2 * DELAY + Duration::from_millis(250)).await;

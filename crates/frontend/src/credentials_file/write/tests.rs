@@ -393,7 +393,7 @@ fn each_refusal_says_what_to_do() {
 
     assert!(unwritable(rustix::io::Errno::NOSPC).contains("make room"));
     assert!(unwritable(rustix::io::Errno::ROFS).contains("ReadWritePaths="));
-    assert!(unwritable(rustix::io::Errno::BUSY).contains("mount the folder `/f`, not only the file"));
+    assert!(unwritable(rustix::io::Errno::BUSY).contains("mount the directory `/f`, not only the file"));
     assert!(unwritable(rustix::io::Errno::ACCESS).contains("let this user write"));
     let foreign = Failure::from(Error::Foreign { path: path.clone(), owner: 7 });
     assert!(foreign.to_string().contains("belongs to user 7") && foreign.hint().is_some());

@@ -333,7 +333,7 @@ impl OpenSession {
             }
             return Ok(self.session.sign_final()?);
         }
-        Err(ModuleFault::Mechanism("the token signs with this key in one part alone".into()).into())
+        Err(ModuleFault::Mechanism("the token can sign with this key only in a single call".into()).into())
     }
 
     fn handle(&mut self, key: &KeyName) -> Result<ObjectHandle, StepFailure> {

@@ -75,7 +75,7 @@ impl Default for Launcher {
     fn default() -> Self {
         let start = |module: &Path| match VARIABLES.get() {
             Some(variables) => run(module, variables),
-            None => Err(io::Error::new(io::ErrorKind::Unsupported, "this program holds none")),
+            None => Err(io::Error::new(io::ErrorKind::Unsupported, "this program loads no PKCS#11 modules")),
         };
         Self { start: Arc::new(start), patience: PATIENCE }
     }

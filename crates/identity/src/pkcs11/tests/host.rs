@@ -269,7 +269,7 @@ fn a_token_that_has_changed_its_slot_is_found_again() {
     lock(&bench.module).tokens.truncate(1);
     let error = key.sign(b"message").unwrap_err();
 
-    assert!(error.to_string().contains("is not there any more"), "{error}");
+    assert!(error.to_string().contains("was removed"), "{error}");
 }
 
 #[test]

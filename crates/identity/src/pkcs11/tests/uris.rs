@@ -122,8 +122,11 @@ fn mistakes_are_reported_with_what_to_do() {
         ("pkcs11:token", "token of the PKCS#11 URI has no value"),
         ("pkcs11:token=a%2", "`token` has a `%`"),
         ("pkcs11:id=%", "`id` has a `%`"),
-        ("pkcs11:token=a;token=b", "has `token` twice"),
-        ("pkcs11:?module-path=/a&module-name=b", "has `module-name` twice, or its like"),
+        ("pkcs11:token=a;token=b", "has `token`, or an attribute of the same kind, twice"),
+        (
+            "pkcs11:?module-path=/a&module-name=b",
+            "has `module-name`, or an attribute of the same kind, twice",
+        ),
         ("pkcs11:tokne=a", "`tokne` is not an attribute of a PKCS#11 URI's path"),
         ("pkcs11:pin-value=1", "`pin-value` is not an attribute of a PKCS#11 URI's path"),
         ("pkcs11:?token=a", "`token` is not an attribute of a PKCS#11 URI's query"),

@@ -95,7 +95,9 @@ impl Store {
         };
         match is_in_memory(runtime_directory) {
             Ok(true) => Self::File(runtime_directory.join(FILE)),
-            Ok(false) => Self::Nowhere { why: format!("`{}` is on a disk", runtime_directory.display()) },
+            Ok(false) => Self::Nowhere {
+                why: format!("`{}` is not on an in-memory file system (tmpfs)", runtime_directory.display()),
+            },
             Err(error) => Self::Nowhere {
                 why: format!("the file system of `{}` is unknown: {error}", runtime_directory.display()),
             },

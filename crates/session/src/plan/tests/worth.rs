@@ -146,7 +146,7 @@ fn credentials_that_are_expired_on_arrival_are_a_failure() {
     assert_eq!(trouble.class(), Class::Misconfigured);
     assert_eq!(
         trouble.to_string(),
-        "the new credentials end at 2026-03-11T12:01:00Z, less than 60 s from now by this host's clock; \
+        "the new credentials expire at 2026-03-11T12:01:00Z, less than 60 s from now by this host's clock; \
          hint: check this host's clock, and the session duration of the profile"
     );
     assert_eq!(
