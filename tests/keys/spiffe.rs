@@ -382,6 +382,6 @@ async fn the_socket_is_found_by_the_variable_that_all_tools_know() {
     let without = ask(None).await;
     let ran = ask(Some(agent.uri())).await;
 
-    assert!(without.stderr.contains("needs the socket of a SPIFFE agent"), "{}", without.stderr);
+    assert!(without.stderr.contains("names a SPIFFE agent, but no option gives"), "{}", without.stderr);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
 }

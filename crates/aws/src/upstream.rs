@@ -26,6 +26,7 @@ pub use error::Error;
 pub(crate) use error::ErrorBody;
 pub use error::Foreign;
 pub use error::Operation;
+#[cfg(feature = "bedrock")]
 pub(crate) use error::UNTYPED;
 pub use failover::Failover;
 pub use proxy::NoTunnel;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub(crate) use body::ErrorBody;
 pub use foreign::Foreign;
+#[cfg(feature = "bedrock")]
 pub(crate) use foreign::UNTYPED;
 use http::StatusCode;
 
