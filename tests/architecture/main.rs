@@ -14,6 +14,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 const WORDS: &[&str] = &[
+    "access",
     "arn",
     "clock",
     "content",
@@ -35,6 +36,7 @@ const WORDS: &[&str] = &[
 
 /// Words, and the stages whose option types settings hold.
 const OPTIONS_OF_STAGES: &[&str] = &[
+    "access",
     "arn",
     "clock",
     "content",
@@ -60,6 +62,7 @@ const EVERYTHING_ABOVE: &[&str] = &["*"];
 
 /// Module → what it may name besides itself, in the order of `lib.rs`.
 const MAY_NAME: &[(&str, &[&str])] = &[
+    ("access", &[]),
     ("arn", &[]),
     ("clock", &[]),
     ("digest", &[]),
@@ -137,6 +140,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     (
         "frontend",
         &[
+            "access",
             "arn",
             "clock",
             "content",
@@ -147,6 +151,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "notice",
             "private_file",
             "profile",
+            "reported",
             "secret",
             "session",
             "signing",

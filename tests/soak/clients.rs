@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anchord_core::clock::parse_rfc3339;
+use anchord_frontend::Caller;
 use anchord_frontend::Decision;
 use anchord_frontend::Peer;
 use anchord_frontend::Route as _;
@@ -318,7 +319,7 @@ impl Client {
                 return Reply::Nothing;
             };
             asked = Some(number);
-            let (reply, has_ended) = match router.route(&head, &peer) {
+            let (reply, has_ended) = match router.route(&head, &Caller::trusted(peer)) {
                 Decision::Reply(reply) => (reply, false),
                 Decision::Credentials(request) => {
                     let session = request.session.clone();

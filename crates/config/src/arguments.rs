@@ -106,7 +106,7 @@ fn of_flag(flag: &str, fault: values::Fault) -> Failure {
 
 fn argument(spec: &OptionSpec) -> Arg {
     let action = match spec.kind {
-        ValueKind::List(_) | ValueKind::Steps => ArgAction::Append,
+        ValueKind::List(_) | ValueKind::Steps | ValueKind::Principals => ArgAction::Append,
         _ => ArgAction::Set,
     };
     Arg::new(spec.flag)
@@ -131,5 +131,6 @@ fn placeholder(kind: ValueKind) -> &'static str {
         ValueKind::Span | ValueKind::Limit => "DURATION",
         ValueKind::Steps => "ARN",
         ValueKind::Table => "TABLE",
+        ValueKind::Principals => "any|user:NAME|group:NAME|unit:NAME",
     }
 }

@@ -1,5 +1,6 @@
 //! Checks the values of all layers and turns them into [`Settings`]. Continues after each mistake.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,9 +28,14 @@ use super::report::Origins;
 use super::setting::Setting;
 use super::setting::Value;
 use super::values;
+use super::values::Allowed;
 use super::values::Fault;
+use anchord_core::access::Access;
 use anchord_core::notice::Notice;
 use anchord_core::notice::Origin;
+use anchord_core::text::Part::Key;
+use anchord_core::text::Part::Say;
+use anchord_core::text::Text;
 use anchord_identity::Source;
 
 /// Reads the file and checks everything.
@@ -109,6 +115,7 @@ impl<'a> Check<'a> {
     fn settings(&mut self) -> Option<Settings> {
         self.note_file();
         let runtime_directory = self.runtime_directory();
+        let access_group = self.access_group();
         let log = self.log();
         let listen = self.listen();
         let picked = self.picked();
@@ -116,10 +123,14 @@ impl<'a> Check<'a> {
         let names: Vec<_> = layers.iter().map(|layer| layer.name).collect();
         self.check_picked(&picked, &names);
         let imds = self.imds(&names);
+        let imds_access = self.access("imds.allow", None).settled();
         let container = self.one("container.enabled", None, values::switch).required();
         let (imds_on, container_on) = (matches!(imds, Setting::There(_)), container == Some(true));
         self.check_listen(listen.as_deref(), imds_on, container_on);
-        let socket = self.socket(runtime_directory.as_deref());
+        // The mode follows from the sessions; this fixes the order of reports.
+        for key in ["socket.enabled", "socket.path", "socket.mode"] {
+            self.note_default(key, None, NONE);
+        }
         let upstream = self.upstream();
         let variant = upstream.as_ref().map(|upstream| upstream.variant).unwrap_or_default();
         let credentials_files = match self.reader {
@@ -129,10 +140,16 @@ impl<'a> Check<'a> {
         };
         let sessions: Vec<Option<SessionSettings>> =
             layers.iter().map(|layer| self.session(layer, variant)).collect();
+        let access = access_group.and_then(|group| self.sessions_access(&layers, &group));
+        let is_for_others = access.iter().flat_map(BTreeMap::values).any(|access| !access.is_for_none());
+        let socket = self.socket(runtime_directory.as_deref(), is_for_others);
         for session in sessions.iter().flatten() {
             self.warnings.extend(regions::doubts_of(session).into_iter().map(|(_, doubt)| doubt));
         }
         self.check_imds_session(&imds, &sessions);
+        if let (Some(imds_access), Some(access)) = (&imds_access, &access) {
+            self.warn_of_open_sessions(&imds, imds_access.as_ref(), access);
+        }
         Some(Settings {
             file: self.layers.file.path.clone(),
             unread_file: self.layers.file.unread.clone(),
@@ -140,6 +157,8 @@ impl<'a> Check<'a> {
             log: log?,
             listen: listen?,
             imds: imds.settled()?,
+            imds_access: imds_access?,
+            access: access?,
             container: container?,
             socket: socket?,
             upstream: upstream?,
@@ -359,6 +378,84 @@ impl<'a> Check<'a> {
         })
     }
 
+    /// Whom an option admits; absent if it is not given.
+    pub(super) fn access(&mut self, key: &str, scope: SessionScope<'_, '_>) -> Setting<Access> {
+        match self.layers.find(option(key), scope) {
+            Setting::Absent => return self.absent(option(key), scope),
+            Setting::Reported => return Setting::Reported,
+            Setting::There(_) => {}
+        }
+        let Some(allowed) = self.many(key, scope, values::allowed) else { return Setting::Reported };
+        let mut principals = Vec::new();
+        for one in allowed {
+            match one {
+                Allowed::Anybody => return Setting::There(Access::Anybody),
+                Allowed::One(principal) => principals.push(principal),
+            }
+        }
+        principals.sort();
+        Setting::There(Access::Only(principals))
+    }
+
+    /// Who may use each session: whom its `allow` names, else the access group.
+    fn sessions_access(
+        &mut self,
+        layers: &[SessionLayer<'_>],
+        group: &Access,
+    ) -> Option<BTreeMap<String, Access>> {
+        let mut sessions = BTreeMap::new();
+        for layer in layers {
+            let access = match self.access("session.allow", Some(layer)) {
+                Setting::There(access) => access,
+                Setting::Reported => return None,
+                Setting::Absent => {
+                    let shown: Vec<_> =
+                        group.principals().iter().map(|one| quoted(&one.to_string())).collect();
+                    if !shown.is_empty() {
+                        self.note_default("session.allow", Some(layer), &format!("[{}]", shown.join(", ")));
+                    }
+                    group.clone()
+                }
+            };
+            sessions.insert(layer.name.to_owned(), access);
+        }
+        Some(sessions)
+    }
+
+    /// Warns of sessions that every local process can use.
+    fn warn_of_open_sessions(
+        &mut self,
+        imds: &Setting<String>,
+        imds_access: Option<&Access>,
+        access: &BTreeMap<String, Access>,
+    ) {
+        if self.reader == Consumer::Client {
+            return;
+        }
+        let mut warn = |name: &str, way: &str, key: &'static str| {
+            let what = format!("every local process can get the credentials of session {name}{way}");
+            let hint = [Say("to name those who may, set "), Key(key)];
+            self.warnings.push(Notice::new(what).hinting(Text::of(&hint)));
+        };
+        for (name, _) in access.iter().filter(|(_, access)| **access == Access::Anybody) {
+            warn(name, "", "allow");
+        }
+        if let (Setting::There(name), Some(Access::Anybody)) = (imds, imds_access)
+            && access.get(name) != Some(&Access::Anybody)
+        {
+            warn(name, " over IMDS", "imds.allow");
+        }
+    }
+
+    /// Those who may use sessions that do not say who may.
+    fn access_group(&mut self) -> Option<Access> {
+        match self.one("access_group", None, values::group) {
+            Setting::There((group, _)) => Some(Access::Only(vec![group])),
+            Setting::Absent => Some(Access::Only(Vec::new())),
+            Setting::Reported => None,
+        }
+    }
+
     fn log(&mut self) -> Option<LogSettings> {
         let level = self.one("log.level", None, values::level);
         let format = self.one("log.format", None, values::format);
@@ -458,7 +555,12 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn socket(&mut self, runtime_directory: Option<&Path>) -> Option<Option<UnixSocket>> {
+    /// `is_for_others`: whether a session is for users other than root and the daemon's.
+    fn socket(
+        &mut self,
+        runtime_directory: Option<&Path>,
+        is_for_others: bool,
+    ) -> Option<Option<UnixSocket>> {
         let enabled = self.one("socket.enabled", None, values::switch);
         let path = self.path("socket.path", None);
         let mode = self.one("socket.mode", None, values::mode);
@@ -479,7 +581,15 @@ impl<'a> Check<'a> {
             self.report(origin, fault);
             return None;
         }
-        let mode = mode.required()?;
+        let mode = match mode {
+            Setting::There((mode, _)) => mode,
+            Setting::Reported => return None,
+            Setting::Absent => {
+                let mode = if is_for_others { 0o666 } else { 0o600 };
+                self.note_default("socket.mode", None, &quoted(&format!("{mode:04o}")));
+                mode
+            }
+        };
         Some(enabled.required()?.then_some(UnixSocket { path, mode }))
     }
 

@@ -441,7 +441,9 @@ impl FileParser<'_> {
                 Some(vec![given(&decimal.map_or_else(|_| number.to_string(), |n| n.to_string()), line)])
             }
             (ValueKind::Table, DeValue::Table(entries)) => self.pairs(spec, place, entries),
-            (ValueKind::List(_) | ValueKind::Steps, DeValue::Array(items)) => {
+            (ValueKind::Principals, DeValue::String(text)) => Some(vec![given(text, line)]),
+            (ValueKind::Principals, DeValue::Table(kinds)) => self.principals(spec, place, kinds),
+            (ValueKind::List(_) | ValueKind::Steps | ValueKind::Principals, DeValue::Array(items)) => {
                 let mut texts = Vec::new();
                 for item in items {
                     let line = self.line_of(item);
@@ -462,6 +464,38 @@ impl FileParser<'_> {
                 None
             }
         }
+    }
+
+    /// Each name of `users`, `groups` and `units` as `user:NAME`, `group:NAME` and `unit:NAME`.
+    fn principals(&mut self, spec: &OptionSpec, place: &str, kinds: &DeTable<'_>) -> Option<Vec<RawValue>> {
+        let mut principals = Vec::new();
+        let mut is_whole = true;
+        for (key, value) in kinds {
+            let kind = key.get_ref().as_ref();
+            let Some(prefix) = ["users", "groups", "units"].iter().find(|known| **known == kind) else {
+                let what = format!("unknown key {} in `{}` of {place}", echo(kind), spec.name());
+                self.report(self.line_of(key), Fault::new(what).hint("the keys are users, groups, units"));
+                is_whole = false;
+                continue;
+            };
+            let names = value.get_ref().as_array().map(|items| items.iter().collect::<Vec<_>>());
+            for item in names.unwrap_or_else(|| vec![value]) {
+                let line = self.line_of(item);
+                if let (DeValue::String(name), true) = (item.get_ref(), value.get_ref().is_array()) {
+                    let text = format!("{}:{name}", prefix.trim_end_matches('s'));
+                    principals.push(RawValue { text, origin: self.origin(line) });
+                } else {
+                    let found = found(item.get_ref());
+                    let what = format!(
+                        "`{kind}` in `{}` of {place}: expected an array of strings, found {found}",
+                        spec.name()
+                    );
+                    self.report(line, Fault::new(what));
+                    is_whole = false;
+                }
+            }
+        }
+        is_whole.then_some(principals)
     }
 
     /// Each entry as `name=value`.

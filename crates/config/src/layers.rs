@@ -65,7 +65,7 @@ impl Arguments {
                 continue;
             };
             let values = arguments.0.entry(spec.flag).or_default();
-            if !matches!(spec.kind, ValueKind::List(_) | ValueKind::Steps) {
+            if !matches!(spec.kind, ValueKind::List(_) | ValueKind::Steps | ValueKind::Principals) {
                 values.clear();
             }
             values.push(text.into());
@@ -198,7 +198,9 @@ impl<'a> Layers<'a> {
 fn split(spec: &OptionSpec, text: &str, origin: &Origin) -> Vec<RawValue> {
     let one = |text: &str| RawValue { text: text.into(), origin: origin.clone() };
     match spec.kind {
-        ValueKind::List(_) | ValueKind::Steps => text.split(',').map(|item| one(item.trim())).collect(),
+        ValueKind::List(_) | ValueKind::Steps | ValueKind::Principals => {
+            text.split(',').map(|item| one(item.trim())).collect()
+        }
         _ => vec![one(text)],
     }
 }

@@ -36,6 +36,7 @@ mod tests;
 mod upstream;
 mod values;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,6 +67,7 @@ use anchord_aws::access_keys::AccessKeys;
 use anchord_aws::upstream::AssumeRole;
 use anchord_aws::upstream::CreateSession;
 use anchord_aws::upstream::Sts;
+use anchord_core::access::Access;
 use anchord_core::arn::Region;
 use anchord_core::arn::RoleArn;
 use anchord_core::endpoint::Variant;
@@ -91,6 +93,10 @@ pub struct Settings {
     /// The session that the emulated EC2 instance metadata service (IMDS) serves; one of `sessions`. `None` if IMDS is
     /// disabled.
     pub imds: Option<String>,
+    /// Who may use IMDS; `None` if those may who may use its session.
+    pub imds_access: Option<Access>,
+    /// Who may use each session, by its name.
+    pub access: BTreeMap<String, Access>,
     /// Whether container credentials are served.
     pub container: bool,
     /// The Unix socket; `None` if it is disabled.

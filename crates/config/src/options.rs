@@ -42,6 +42,9 @@ pub enum ValueKind {
     Steps,
     /// A table of strings.
     Table,
+    /// Who is allowed: `"any"`, an array of `user:NAME`, `group:NAME` and `unit:NAME`, or a table of `users`, `groups` and
+    /// `units`.
+    Principals,
     /// An array of strings. Flags and variables separate them by commas, and a flag may be repeated.
     List(&'static str),
 }
@@ -68,9 +71,10 @@ impl OptionSpec {
         self.key.rsplit_once('.').map_or(self.key, |(_, name)| name)
     }
 
-    /// Whether it decides which credentials a session has. Only the Region in which clients use them does not.
+    /// Whether it decides which credentials a session has. The Region in which clients use them and who may have
+    /// them do not.
     pub fn decides_credentials(&self) -> bool {
-        self.table() == "session" && self.flag != "region"
+        self.table() == "session" && !matches!(self.flag, "region" | "allow")
     }
 }
 
@@ -85,6 +89,7 @@ impl ValueKind {
             Self::List(_) => "an array of strings",
             Self::Steps => "an array of role ARNs or of tables",
             Self::Table => "a table of strings",
+            Self::Principals => "\"any\", or a table with arrays of users, groups and units",
         }
     }
 }
@@ -257,6 +262,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         doc: "Directory of the socket, the bearer files and the token key",
     },
     row! {
+        key: "access_group",
+        kind: ValueKind::Text("GROUP"),
+        fallback: Fallback::Rule("none"),
+        sample: "\"anchord\"",
+        doc: "Group whose members may use every session without `allow`, besides root and the daemon's user",
+    },
+    row! {
         key: "log.level",
         kind: ValueKind::Text("error|warn|info|debug|trace"),
         fallback: Fallback::Value("info"),
@@ -292,6 +304,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         doc: "The session that IMDS serves",
     },
     row! {
+        key: "imds.allow",
+        kind: ValueKind::Principals,
+        fallback: Fallback::Rule("as `allow` of the session"),
+        sample: "\"any\"",
+        doc: "Who may use IMDS; \"any\" is every process that reaches a listener",
+    },
+    row! {
         key: "container.enabled",
         kind: ValueKind::Switch,
         fallback: Fallback::Value("true"),
@@ -315,9 +334,9 @@ pub const OPTIONS: &[OptionSpec] = &[
     row! {
         key: "socket.mode",
         kind: ValueKind::Text("OCTAL"),
-        fallback: Fallback::Value("0600"),
-        sample: "\"0600\"",
-        doc: "Permissions of the Unix socket, in octal; a user with write permission can connect",
+        fallback: Fallback::Rule("0666 if a session is for other users, else 0600"),
+        sample: "\"0660\"",
+        doc: "Permissions of the Unix socket, in octal; of those who can connect, each session's `allow` decides",
     },
     row! {
         key: "upstream.connect_timeout",
@@ -486,6 +505,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         fallback: Fallback::Rule("the trust anchor's; required with access keys"),
         sample: "\"us-east-1\"",
         doc: "Region in which clients use the credentials",
+    },
+    row! {
+        key: "session.allow",
+        kind: ValueKind::Principals,
+        fallback: Fallback::Rule("the access group"),
+        sample: "{ users = [\"robot\"], groups = [\"bots\"], units = [\"rpa.service\"] }",
+        doc: "Who may use the session over IMDS and the Unix socket, besides root and the daemon's user, or \"any\"",
     },
     row! {
         key: "session.roles_anywhere_region",

@@ -1,5 +1,6 @@
 //! What loading promises, through the doors that the daemon and the verbs use.
 
+mod access;
 mod access_keys;
 mod declaration;
 mod facts;

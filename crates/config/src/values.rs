@@ -4,13 +4,14 @@
 //! of the text. Messages repeat a text only through [`echo`], and never if it looks like key material.
 
 use std::fmt::Display;
-use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::LogFormat;
 use super::LogLevel;
+use anchord_core::access;
+use anchord_core::access::Principal;
 use anchord_core::arn;
 use anchord_core::arn::ProfileArn;
 use anchord_core::arn::Region;
@@ -301,19 +302,35 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Fault> {
         Fault::of(text, "is not an address with a port")
             .hint("write numbers, such as 127.0.0.1:9911 or [::1]:9911")
     })?;
-    let local = match address.ip() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.segments()[..2] == EC2_PREFIX,
-    };
-    if local {
+    if access::is_near(address.ip()) {
         return Ok(address);
     }
     Err(Fault::of(text, "can be reached from other hosts, and any client there would get credentials")
         .hint("use a loopback or link-local address (127.0.0.0/8, ::1, 169.254.0.0/16, fd00:ec2::/32)"))
 }
 
-/// `fd00:ec2::/32`: EC2's metadata service has its IPv6 address there.
-const EC2_PREFIX: [u16; 2] = [0xfd00, 0x0ec2];
+/// Who is allowed: one of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Allowed {
+    Anybody,
+    One(Principal),
+}
+
+/// `any`, `user:NAME`, `group:NAME` or `unit:NAME`.
+pub(super) fn allowed(text: &str) -> Result<Allowed, Fault> {
+    if text == "any" {
+        return Ok(Allowed::Anybody);
+    }
+    Principal::parse(text).map(Allowed::One).ok_or_else(|| {
+        Fault::of(text, "names no user, group or unit")
+            .hint("write user:NAME, group:NAME, unit:NAME.service or any")
+    })
+}
+
+/// The name or number of a group.
+pub(super) fn group(text: &str) -> Result<Principal, Fault> {
+    Principal::of("group", text).ok_or_else(|| Fault::of(text, "is not the name of a group"))
+}
 
 /// `https://host[:port]`, without a trailing slash.
 pub(super) fn endpoint(text: &str) -> Result<String, Fault> {

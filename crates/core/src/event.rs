@@ -109,6 +109,9 @@ events! {
     CONNECTION_PANICKED = "connection.panicked" [error]
         "The task of a client's connection has panicked. The listener continues."
         "Report it as a bug, with the event `task.panicked` before it."
+    CONNECTION_REFUSED = "connection.refused" [warn]
+        "A connection to a loopback address came from another host and was closed. `suppressed` counts others since the last warning."
+        "Find out why packets from other hosts reach loopback: `sysctl net.ipv4.conf.all.route_localnet`, and rules that redirect to 127.0.0.1."
     CONTAINER_SERVING = "container.serving" [info]
         "Container credentials of a session are served to clients that have the token in `token_file`."
         "Nothing."
@@ -262,6 +265,9 @@ events! {
     TASK_RESTARTED = "task.restarted" [error]
         "A task of a session or a credentials file ended by a panic and was started again."
         "Report it as a bug, with the event `task.panicked` before it."
+    TCP_USERS_UNKNOWN = "tcp_users.unknown" [warn]
+        "The kernel does not tell which users TCP clients are. IMDS serves only sessions that are for everybody."
+        "Load the kernel module tcp_diag, let the process use AF_NETLINK sockets, or use container credentials or the Unix socket."
     UPDATE_STOPPED = "update.stopped" [info]
         "`anchord update` was asked to stop. The credentials file stays as it is."
         "Nothing."
@@ -277,6 +283,9 @@ events! {
     UPSTREAM_FIRST_AGAIN = "upstream.first_again" [info]
         "The first endpoint works again, and the session uses it again."
         "Nothing."
+    USER_DATABASE_SILENT = "user_database.silent" [warn]
+        "The host's user database does not answer. Callers who are admitted by the name of a user or a group may be refused."
+        "Check the services that nsswitch.conf names for `passwd` and `group`."
     WATCH_QUEUE_FAILED = "watch.queue_failed" [warn]
         "The system's queue of file events has failed."
         "Nothing, unless an event `watch.unavailable` follows; then do what `hint` says."

@@ -2,6 +2,7 @@
 //!
 //! No module here depends on a stage, uses the network or starts a task.
 
+pub mod access;
 pub mod arn;
 pub mod clock;
 pub mod content;

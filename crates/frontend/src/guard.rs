@@ -3,43 +3,15 @@
 //! Listening on loopback keeps out other hosts, but a program on this host can still pass on their requests: a web page
 //! can make a browser send one (DNS rebinding), and a proxy can forward one. No SDK sends what is refused here.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
-use std::net::SocketAddr;
 
 use http::HeaderMap;
 use http::header;
 use http::request::Parts;
 
 use anchord_core::secret::Secret;
-
-/// The client at the other end of a connection, as the kernel reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A TCP client.
-    Tcp(SocketAddr),
-    /// A process that is connected to a Unix socket, with its credentials at the time of `connect` (`SO_PEERCRED`).
-    Unix {
-        /// Its effective user ID.
-        uid: u32,
-        /// Its effective group ID.
-        gid: u32,
-        /// Its process ID, if the kernel knows it.
-        pid: Option<i32>,
-    },
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(formatter, "{address}"),
-            Self::Unix { uid, gid, pid: Some(pid) } => write!(formatter, "uid={uid} gid={gid} pid={pid}"),
-            Self::Unix { uid, gid, pid: None } => write!(formatter, "uid={uid} gid={gid}"),
-        }
-    }
-}
 
 /// Admits requests that a local program sent to this listener directly.
 #[derive(Clone, Debug)]

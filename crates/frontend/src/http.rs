@@ -36,7 +36,8 @@ use tokio::task::JoinError;
 use tokio::task::JoinSet;
 use tokio::time::error::Elapsed;
 
-use super::Peer;
+use super::Callers;
+use super::Connection;
 use super::Route;
 use anchord_core::event;
 use handler::RequestHandler;
@@ -92,6 +93,7 @@ pub struct Server<L> {
 struct Connections {
     listener: Arc<str>,
     limits: ServerLimits,
+    callers: Arc<Callers>,
     handler: RequestHandler,
     slots: Arc<Semaphore>,
     /// Asks one connection to end.
@@ -112,8 +114,13 @@ impl<L> fmt::Debug for Server<L> {
 impl<L: Listen> Server<L> {
     /// A server for `listener` with the default limits. Each request takes the routes that `routes` holds when it
     /// arrives. Logs call the listener `name`.
-    pub fn new(name: &str, listener: L, routes: watch::Receiver<Arc<dyn Route>>) -> Self {
-        Self::with_limits(name, listener, routes, ServerLimits::default())
+    pub fn new(
+        name: &str,
+        listener: L,
+        routes: watch::Receiver<Arc<dyn Route>>,
+        callers: Arc<Callers>,
+    ) -> Self {
+        Self::with_limits(name, listener, routes, callers, ServerLimits::default())
     }
 
     /// Like [`Server::new`], with other limits.
@@ -121,12 +128,14 @@ impl<L: Listen> Server<L> {
         name: &str,
         listener: L,
         routes: watch::Receiver<Arc<dyn Route>>,
+        callers: Arc<Callers>,
         limits: ServerLimits,
     ) -> Self {
         let connections = Connections {
             listener: name.into(),
             limits,
-            handler: RequestHandler::new(name, routes, limits),
+            handler: RequestHandler::new(name, routes, Arc::clone(&callers), limits),
+            callers,
             slots: Arc::new(Semaphore::new(limits.connections)),
             make_room: Notify::new(),
         };
@@ -150,12 +159,17 @@ impl<L: Listen> Server<L> {
                 }
                 accepted = listen::accept(&listener, &mut failures) => accepted,
             };
+            let connection = L::connection(&stream, peer, connections.callers.kernel());
+            if !connection.is_allowed() {
+                connections.handler.refuse(&connection);
+                continue;
+            }
             let slot = tokio::select! {
                 biased;
                 () = stopping.as_mut() => break,
                 slot = connections.slot() => slot,
             };
-            tasks.spawn(Arc::clone(&connections).serve(stream, peer, slot, stop.clone()));
+            tasks.spawn(Arc::clone(&connections).serve(stream, connection.into(), slot, stop.clone()));
         }
         drop(listener);
         connections.drain(tasks).await;
@@ -182,16 +196,16 @@ impl Connections {
     async fn serve<S>(
         self: Arc<Self>,
         stream: S,
-        peer: Peer,
+        client: Arc<Connection>,
         slot: Option<OwnedSemaphorePermit>,
         stop: watch::Receiver<bool>,
     ) where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
-        let listener = &*self.listener;
+        let (listener, peer) = (&*self.listener, client.peer);
         tracing::debug!(listener, %peer, "Connected");
         let is_answering = AtomicBool::new(false);
-        let service = service_fn(|request| self.respond(request, peer, stop.clone(), &is_answering));
+        let service = service_fn(|request| self.respond(request, &client, stop.clone(), &is_answering));
         let mut protocol = http1::Builder::new();
         protocol
             .timer(TokioTimer::new())
@@ -210,12 +224,12 @@ impl Connections {
     async fn respond(
         &self,
         request: Request<Incoming>,
-        peer: Peer,
+        client: &Arc<Connection>,
         stop: watch::Receiver<bool>,
         is_answering: &AtomicBool,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         is_answering.store(true, Ordering::Relaxed);
-        let mut response = self.handler.respond(request, peer, stop.clone()).await;
+        let mut response = self.handler.respond(request, client, stop.clone()).await;
         if *stop.borrow() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

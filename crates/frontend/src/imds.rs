@@ -20,11 +20,14 @@ use http::request::Parts;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::Caller;
 use super::CredentialsRequest;
 use super::Decision;
 use super::Reply;
+use super::caller::Verdict;
 use super::document;
 use super::guard;
+use anchord_core::access::Access;
 use anchord_core::credentials::Credentials;
 use anchord_core::event;
 use anchord_core::failure::Failure;
@@ -44,6 +47,7 @@ pub struct Imds {
     /// Roles that the list showed shortly before a reload, and until when each still has credentials.
     earlier_roles: Vec<(RoleName, Instant)>,
     tokens: TokenAuthority,
+    access: Access,
     location: Option<Location>,
 }
 
@@ -82,9 +86,16 @@ impl fmt::Display for RoleName {
 }
 
 impl Imds {
-    /// Shows `session` as `role` to clients with a token of `tokens`.
+    /// Shows `session` as `role` to clients with a token of `tokens`: to root and the daemon's user.
     pub fn new(session: Handle, role: RoleName, tokens: TokenAuthority) -> Self {
-        Self { session, role, earlier_roles: Vec::new(), tokens, location: None }
+        let access = Access::Only(Vec::new());
+        Self { session, role, earlier_roles: Vec::new(), tokens, access, location: None }
+    }
+
+    /// Also serves those whom `access` admits.
+    #[must_use]
+    pub fn for_callers(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     /// Replaces `before` after a reload. For [`SHOWN`], a client that asks for the role of `before`, which it may have
@@ -108,7 +119,12 @@ impl Imds {
     }
 
     /// Decides a request.
-    pub fn route(&self, head: &Parts) -> Decision {
+    pub fn route(&self, head: &Parts, caller: &Caller) -> Decision {
+        match caller.may(&self.access) {
+            Verdict::Admitted => {}
+            Verdict::Refused => return not_for(head),
+            Verdict::Unclear => return Reply::empty(StatusCode::SERVICE_UNAVAILABLE).into(),
+        }
         let node = tree::find(head.uri.path());
         match (&head.method, &node) {
             (&Method::PUT, Node::Token) => self.issue(head).into(),
@@ -198,6 +214,13 @@ fn identity_document(location: &Location) -> Reply {
     };
     let body = serde_json::to_vec(&document).expect("three strings are always JSON");
     Reply::json(StatusCode::OK, Secret::new(body))
+}
+
+/// The answer to a caller who may not use the session. It shows nothing, not even whether there is such a path. SDKs that
+/// get no token ask again without one. 401 then lets them come back to tokens, should the caller be admitted later.
+fn not_for(head: &Parts) -> Decision {
+    let status = if head.method == Method::PUT { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+    Reply::empty(status).denied("the settings do not allow this caller to use the session").into()
 }
 
 fn not_allowed(allowed: &'static str) -> Decision {

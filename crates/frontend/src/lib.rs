@@ -5,6 +5,7 @@
 //! end never answers 200 with credentials that are incomplete or expired, never calls AWS, and never logs a secret.
 
 mod api_key;
+pub mod caller;
 pub mod credentials_file;
 mod document;
 pub mod files;
@@ -26,9 +27,12 @@ mod support;
 mod tests;
 
 pub use api_key::ApiKeys;
+pub use caller::Caller;
+pub use caller::Callers;
+pub use caller::Connection;
+pub use caller::Peer;
 pub use container::Container;
 pub use guard::Bearer;
-pub use guard::Peer;
 pub use guard::RequestGuard;
 pub use http::Listen;
 pub use http::Server;

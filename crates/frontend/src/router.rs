@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::request::Parts;
 use tokio::sync::watch;
 
+use super::Caller;
 use super::Container;
 use super::Decision;
 use super::Imds;
@@ -16,13 +17,13 @@ use super::Socket;
 
 /// Decides how requests are answered, without waiting.
 pub trait Route: Send + Sync + 'static {
-    /// Decides a request by its head and its client.
-    fn route(&self, head: &Parts, peer: &Peer) -> Decision;
+    /// Decides a request by its head and its caller.
+    fn route(&self, head: &Parts, caller: &Caller) -> Decision;
 }
 
-impl<F: Fn(&Parts, &Peer) -> Decision + Send + Sync + 'static> Route for F {
-    fn route(&self, head: &Parts, peer: &Peer) -> Decision {
-        self(head, peer)
+impl<F: Fn(&Parts, &Caller) -> Decision + Send + Sync + 'static> Route for F {
+    fn route(&self, head: &Parts, caller: &Caller) -> Decision {
+        self(head, caller)
     }
 }
 
@@ -61,26 +62,26 @@ impl Router {
 }
 
 impl Route for Router {
-    fn route(&self, head: &Parts, peer: &Peer) -> Decision {
-        match (&self.0, peer) {
-            (RouterKind::Unix(socket), Peer::Unix { .. }) => socket.route(head),
+    fn route(&self, head: &Parts, caller: &Caller) -> Decision {
+        match (&self.0, caller.peer()) {
+            (RouterKind::Unix(socket), Peer::Unix { .. }) => socket.route(head, caller),
             // No settings lead here. A bug must not serve the socket's paths where no file permission protects them.
             (RouterKind::Unix(_), Peer::Tcp(_)) => {
                 refused(head, "this path is served only on the Unix socket").into()
             }
-            (RouterKind::Tcp(router), _) => router.route(head),
+            (RouterKind::Tcp(router), _) => router.route(head, caller),
         }
     }
 }
 
 impl TcpRouter {
-    fn route(&self, head: &Parts) -> Decision {
+    fn route(&self, head: &Parts, caller: &Caller) -> Decision {
         if let Err(denial) = self.guard.admit(head) {
             return refused(head, denial.as_str()).into();
         }
         match (&self.imds, &self.container) {
             (_, Some(container)) if speaks_json(head) => container.route(head),
-            (Some(imds), _) => imds.route(head),
+            (Some(imds), _) => imds.route(head, caller),
             (None, Some(container)) => container.route(head),
             (None, None) => Reply::empty(StatusCode::NOT_FOUND).into(),
         }
@@ -129,7 +130,7 @@ mod tests {
     }
 
     async fn ask(router: &Router, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
-        settle(router.route(&support::head(method, path, headers), &support::TCP_PEER)).await
+        settle(router.route(&support::head(method, path, headers), &support::root())).await
     }
 
     #[tokio::test]
@@ -188,7 +189,10 @@ mod tests {
         let router = Router::unix(Socket::new(Vec::new(), crate::ListenerStatus::default()));
         let head = support::head("GET", "/v1/status", &[("host", "localhost")]);
 
-        assert_eq!(settle(router.route(&head, &support::UNIX_PEER)).await.status(), StatusCode::OK);
-        assert_eq!(settle(router.route(&head, &support::TCP_PEER)).await.status(), StatusCode::FORBIDDEN);
+        assert_eq!(
+            settle(router.route(&head, &Caller::trusted(support::UNIX_PEER))).await.status(),
+            StatusCode::OK
+        );
+        assert_eq!(settle(router.route(&head, &support::root())).await.status(), StatusCode::FORBIDDEN);
     }
 }

@@ -1,6 +1,6 @@
 //! The operator's channel: a Unix socket for `credential_process` helpers and for `anchord status`.
 //!
-//! File permissions decide who can connect. Errors contain causes and hints, which contain no secrets.
+//! Each session's settings decide who may use it. Errors contain causes and hints, which contain no secrets.
 
 mod status;
 
@@ -20,10 +20,13 @@ pub use status::ListenerStatus;
 pub use status::SessionStatus;
 pub use status::StatusDocument;
 
+use super::Caller;
 use super::CredentialsRequest;
 use super::Decision;
 use super::Reply;
+use super::caller::Verdict;
 use super::process;
+use anchord_core::access::Access;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::secret::Secret;
@@ -35,6 +38,7 @@ use anchord_session::Handle;
 pub struct Socket {
     sessions: Vec<Handle>,
     settings: BTreeMap<String, Vec<SettingDigest>>,
+    access: BTreeMap<String, Access>,
     listeners: ListenerStatus,
     backgrounds: Backgrounds,
 }
@@ -53,10 +57,11 @@ impl fmt::Debug for Backgrounds {
 pub type SettingDigest = (&'static str, u64);
 
 impl Socket {
-    /// Serves `sessions`; `listeners` is shown in the status.
+    /// Serves `sessions` to root and the daemon's user; `listeners` is shown in the status.
     pub fn new(sessions: Vec<Handle>, listeners: ListenerStatus) -> Self {
         let backgrounds = Backgrounds(Arc::new(|_| Background::default()));
-        Self { sessions, settings: BTreeMap::new(), listeners, backgrounds }
+        let (settings, access) = (BTreeMap::new(), BTreeMap::new());
+        Self { sessions, settings, access, listeners, backgrounds }
     }
 
     /// Sets what the status shows of each session beside its state. Sessions are counted from 0.
@@ -72,21 +77,32 @@ impl Socket {
         self
     }
 
-    /// Decides a request.
-    pub fn route(&self, head: &Parts) -> Decision {
+    /// Also serves a session to those whom `access` admits.
+    #[must_use]
+    pub fn for_callers(mut self, session: &str, access: Access) -> Self {
+        self.access.insert(session.into(), access);
+        self
+    }
+
+    /// Decides a request. A session that the caller may not use does not exist for it.
+    pub fn route(&self, head: &Parts, caller: &Caller) -> Decision {
+        let (visible, is_unclear) = self.visible(caller);
+        if visible.is_empty() && !self.sessions.is_empty() {
+            return if is_unclear { unclear() } else { not_for(caller) }.into();
+        }
         if head.method != Method::GET {
             return Reply::only_get().into();
         }
         let path = head.uri.path();
         let path = path.strip_suffix('/').unwrap_or(path);
         if path == "/v1/status" {
-            return self.status().into();
+            return self.status(&visible).into();
         }
         let Some((name, resource)) = session_resource(path) else {
             return Reply::error(StatusCode::NOT_FOUND, "NotFound", "no such path").into();
         };
-        let Some(session) = self.sessions.iter().find(|session| session.name() == name) else {
-            return self.unknown(&name).into();
+        let Some((_, session)) = visible.iter().find(|(_, session)| session.name() == name) else {
+            return unknown(&name, &visible).into();
         };
         let stated = head.uri.query().unwrap_or_default();
         let differing = self.differing(&name, stated);
@@ -121,26 +137,67 @@ impl Socket {
         stated.into_keys().collect()
     }
 
-    fn unknown(&self, name: &str) -> Reply {
-        let known: Vec<_> = self.sessions.iter().map(|session| format!("`{}`", session.name())).collect();
-        let hint = match known.as_slice() {
-            [] => "no sessions are configured".to_owned(),
-            known => format!("the sessions are {}", known.join(", ")),
-        };
-        let message = format!("there is no session `{name}`");
-        Reply::explained(StatusCode::NOT_FOUND, "UnknownSession", &message, Some(&hint), None)
+    /// The sessions that the caller may use, with their numbers. And whether the user database may admit it to others.
+    fn visible(&self, caller: &Caller) -> (Vec<(usize, &Handle)>, bool) {
+        let nobody = Access::Only(Vec::new());
+        let mut visible = Vec::new();
+        let mut is_unclear = false;
+        for (number, session) in self.sessions.iter().enumerate() {
+            let access = self.access.get(session.name()).unwrap_or(&nobody);
+            match caller.may(access) {
+                Verdict::Admitted => visible.push((number, session)),
+                Verdict::Refused => {}
+                Verdict::Unclear => is_unclear = true,
+            }
+        }
+        (visible, is_unclear)
     }
 
-    fn status(&self) -> Reply {
-        let of_session = |(number, session)| SessionStatus::of(session, (self.backgrounds.0)(number));
+    fn status(&self, visible: &[(usize, &Handle)]) -> Reply {
+        let mut sessions = Vec::new();
+        for (number, session) in visible {
+            sessions.push(SessionStatus::of(session, (self.backgrounds.0)(*number)));
+        }
         let status = StatusDocument {
             version: env!("CARGO_PKG_VERSION").into(),
-            sessions: self.sessions.iter().enumerate().map(of_session).collect(),
+            sessions,
             listeners: self.listeners.clone(),
         };
         let body = serde_json::to_vec(&status).expect("strings, numbers and booleans are always JSON");
         Reply::json(StatusCode::OK, Secret::new(body))
     }
+}
+
+/// The answer to a caller who may use no session. It learns what its own user is, and no more.
+fn not_for(caller: &Caller) -> Reply {
+    let message = match caller.connection().uid {
+        Some(uid) => format!("the daemon's settings do not allow user {uid} to use a session"),
+        None => "the daemon's settings do not allow this caller to use a session".to_owned(),
+    };
+    let hint = "ask the administrator of this host to add you to the daemon's access group, or to `allow` of a session";
+    let reply = Reply::explained(
+        StatusCode::FORBIDDEN,
+        "NotAllowed",
+        &message,
+        Some(hint),
+        Some(Reason::DaemonForbidden),
+    );
+    reply.denied("the settings do not allow this caller to use a session")
+}
+
+fn unclear() -> Reply {
+    let message = "the host's user database does not answer, so the daemon cannot tell who you are";
+    Reply::explained(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", message, Some("try again"), None)
+}
+
+fn unknown(name: &str, visible: &[(usize, &Handle)]) -> Reply {
+    let known: Vec<_> = visible.iter().map(|(_, session)| format!("`{}`", session.name())).collect();
+    let hint = match known.as_slice() {
+        [] => "no sessions are configured".to_owned(),
+        known => format!("the sessions are {}", known.join(", ")),
+    };
+    let message = format!("there is no session `{name}`");
+    Reply::explained(StatusCode::NOT_FOUND, "UnknownSession", &message, Some(&hint), None)
 }
 
 /// What a path names of a session.
@@ -220,9 +277,10 @@ mod tests {
     use crate::support::Session;
     use crate::support::settle;
     use crate::support::text;
+    use anchord_core::access::Principal;
 
     async fn get(socket: &Socket, path: &str) -> Reply {
-        settle(socket.route(&support::head("GET", path, &[]))).await
+        settle(socket.route(&support::head("GET", path, &[]), &support::root())).await
     }
 
     fn socket(sessions: &[&Session]) -> Socket {
@@ -430,9 +488,47 @@ mod tests {
 
         assert_eq!(get(&socket, "/v1/sessions/app").await.status(), StatusCode::NOT_FOUND);
         assert_eq!(get(&socket, "/v1/credentials").await.status(), StatusCode::NOT_FOUND);
-        let post = settle(socket.route(&support::head("POST", "/v1/status", &[]))).await;
+        let post = settle(socket.route(&support::head("POST", "/v1/status", &[]), &support::root())).await;
         assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
         let none = get(&socket, "/v1/sessions/app/credential-process").await;
         assert!(text(&none).contains("no sessions are configured"));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_a_caller_may_not_use_does_not_exist_for_it() {
+        let (app, batch) = (Session::live("app"), Session::live("batch"));
+        let bots = Principal::Group("bots".into());
+        let socket = socket(&[&app, &batch]).for_callers("app", Access::Only(vec![bots.clone()]));
+        let ask = async |path: &str, caller: &Caller| {
+            settle(socket.route(&support::head("GET", path, &[]), caller)).await
+        };
+        let bot = Caller::who_is(support::UNIX_PEER, &[bots]);
+
+        assert_eq!(ask("/v1/sessions/app/credential-process", &bot).await.status(), StatusCode::OK);
+        let other = ask("/v1/sessions/batch/credential-process", &bot).await;
+        assert_eq!(other.status(), StatusCode::NOT_FOUND);
+        assert!(text(&other).contains("the sessions are `app`\""), "{}", text(&other));
+        let status = ask("/v1/status", &bot).await;
+        let status: serde_json::Value = serde_json::from_str(text(&status)).unwrap();
+        assert_eq!(status["sessions"].as_array().unwrap().len(), 1);
+        assert_eq!(status["sessions"][0]["name"], "app");
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_may_use_no_session_is_told_so_and_nothing_else() {
+        let app = Session::live("app");
+        let socket = socket(&[&app]);
+        let stranger = Caller::stranger(support::UNIX_PEER);
+
+        for path in
+            ["/v1/status", "/v1/sessions/app/credential-process", "/v1/sessions/none/settings", "/none"]
+        {
+            let reply = settle(socket.route(&support::head("GET", path, &[]), &stranger)).await;
+
+            assert_eq!(reply.status(), StatusCode::FORBIDDEN, "{path}");
+            assert!(text(&reply).contains(r#""reason_code":"daemon_forbidden""#), "{}", text(&reply));
+            assert!(!text(&reply).contains("app"), "{}", text(&reply));
+            assert!(reply.denial().is_some());
+        }
     }
 }

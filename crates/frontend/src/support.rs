@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch;
 
 use super::Bearer;
+use super::Caller;
 use super::Decision;
 use super::Peer;
 use super::Reply;
@@ -132,6 +133,11 @@ pub(super) fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Part
         request = request.header(*name, *value);
     }
     request.body(()).unwrap().into_parts().0
+}
+
+/// Root, over TCP.
+pub(super) fn root() -> Caller {
+    Caller::trusted(TCP_PEER)
 }
 
 pub(super) const TCP_PEER: Peer =

@@ -44,8 +44,24 @@ impl FrontEnds {
         let socket = Socket::new(vec![session.handle.clone()], ListenerStatus::default());
         let (stop, stopping) = watch::channel(false);
         let tasks = [
-            tokio::spawn(Server::new("tcp", tcp, router::fixed(tcp_router(session))).run(stopping.clone())),
-            tokio::spawn(Server::new("unix", unix, router::fixed(Router::unix(socket))).run(stopping)),
+            tokio::spawn(
+                Server::new(
+                    "tcp",
+                    tcp,
+                    router::fixed(tcp_router(session)),
+                    Arc::new(Callers::of_this_host()),
+                )
+                .run(stopping.clone()),
+            ),
+            tokio::spawn(
+                Server::new(
+                    "unix",
+                    unix,
+                    router::fixed(Router::unix(socket)),
+                    Arc::new(Callers::of_this_host()),
+                )
+                .run(stopping),
+            ),
         ];
         Self { address, folder, _stop: stop, _tasks: tasks }
     }
@@ -158,7 +174,7 @@ async fn no_secret_shows_in_logs_or_debug_output() {
     assert_eq!(statuses, [200, 403, 401, 200, 401, 403, 200, 200]);
     let router = tcp_router(&session);
     let headers = [("host", "::1"), ("authorization", bearer.as_str())];
-    let decision = router.route(&support::head("GET", "/v1/credentials", &headers), &support::TCP_PEER);
+    let decision = router.route(&support::head("GET", "/v1/credentials", &headers), &support::root());
     let printed = format!("{} {router:?} {decision:?} {:?} {status}", log.text(), support::bearer('c'));
     assert_eq!(log.text().matches("Answered").count(), 10, "{printed}");
     for canary in [support::SECRET_KEY, support::SESSION_TOKEN, "canary", &token, &bearer] {

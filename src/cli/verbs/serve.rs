@@ -55,7 +55,7 @@ pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Su
         Ok(listener) => listener,
         Err(error) => return output::report(&cannot_listen(port, &error), surroundings),
     };
-    let passed = daemon::Passed { tcp: vec![listener], ..daemon::Passed::default() };
+    let passed = daemon::Passed { own: vec![listener], ..daemon::Passed::default() };
     let again = settings.clone();
     let read = Box::new(move || Ok(again.clone()));
     let hangup = if is_hangup_ignored() { Hangup::Reloads } else { Hangup::Ends };
@@ -73,6 +73,9 @@ fn is_hangup_ignored() -> bool {
 /// What `serve` serves, as anchord's own flags. Flags on the command line take precedence.
 fn own_flags(words: &FlagValues<'_>, port: u16, folder: Option<&Path>) -> Vec<(&'static str, String)> {
     let mut flags = vec![("imds-enabled", "true".to_owned()), ("listen", format!("127.0.0.1:{port}"))];
+    if words.get("imds-allow").is_none() {
+        flags.push(("imds-allow", "any".to_owned()));
+    }
     for (flag, _) in OFF_UNLESS_GIVEN {
         if words.get(flag).is_none() {
             flags.push((flag, "false".to_owned()));

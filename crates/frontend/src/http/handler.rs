@@ -25,6 +25,8 @@ use tokio::time::Instant;
 
 use super::ServerLimits;
 use super::stopped;
+use crate::Callers;
+use crate::Connection;
 use crate::CredentialsRequest;
 use crate::Decision;
 use crate::Peer;
@@ -39,15 +41,39 @@ use anchord_core::failure::Reason;
 pub(super) struct RequestHandler {
     listener: Arc<str>,
     routes: watch::Receiver<Arc<dyn Route>>,
+    callers: Arc<Callers>,
     limits: ServerLimits,
     requests: AtomicU64,
     refusals: WarningLimit,
 }
 
 impl RequestHandler {
-    pub(super) fn new(listener: &str, routes: watch::Receiver<Arc<dyn Route>>, limits: ServerLimits) -> Self {
+    pub(super) fn new(
+        listener: &str,
+        routes: watch::Receiver<Arc<dyn Route>>,
+        callers: Arc<Callers>,
+        limits: ServerLimits,
+    ) -> Self {
         let requests = AtomicU64::new(1);
-        Self { listener: listener.into(), routes, limits, requests, refusals: WarningLimit::default() }
+        Self {
+            listener: listener.into(),
+            routes,
+            callers,
+            limits,
+            requests,
+            refusals: WarningLimit::default(),
+        }
+    }
+
+    /// Logs that a connection was closed because its client is on another host.
+    pub(super) fn refuse(&self, client: &Connection) {
+        let (listener, peer) = (&*self.listener, client.peer);
+        if let Some(suppressed) = self.refusals.allow(Instant::now()) {
+            tracing::warn!(
+                event = event::CONNECTION_REFUSED,
+                listener, %peer, suppressed, "Closed a connection from another host"
+            );
+        }
     }
 
     /// Answers a request within the time limit, also if its handler panics. Stops waiting for a session when `stop`
@@ -55,7 +81,7 @@ impl RequestHandler {
     pub(super) async fn respond<B>(
         &self,
         request: Request<B>,
-        peer: Peer,
+        client: &Arc<Connection>,
         stop: watch::Receiver<bool>,
     ) -> Response<Full<Bytes>>
     where
@@ -64,8 +90,9 @@ impl RequestHandler {
     {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let (head, body) = request.into_parts();
+        let peer = client.peer;
         // A handler changes no state of ours, so a panic cannot leave any of it inconsistent.
-        let handled = AssertUnwindSafe(self.handle(&head, body, (peer, number), stop)).catch_unwind();
+        let handled = AssertUnwindSafe(self.handle(&head, body, (client, number), stop)).catch_unwind();
         let reply = match tokio::time::timeout(self.limits.handling, handled).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(_panic)) => {
@@ -88,7 +115,7 @@ impl RequestHandler {
         &self,
         head: &Parts,
         body: B,
-        (peer, number): (Peer, u64),
+        (client, number): (&Arc<Connection>, u64),
         stop: watch::Receiver<bool>,
     ) -> Reply
     where
@@ -99,8 +126,9 @@ impl RequestHandler {
             return closing_error(head, StatusCode::PAYLOAD_TOO_LARGE, "the request's body is too large");
         }
         loop {
+            let caller = self.callers.caller(client).await;
             let route = Arc::clone(&self.routes.borrow());
-            let request = match route.route(head, &peer) {
+            let request = match route.route(head, &caller) {
                 Decision::Reply(reply) => return reply,
                 Decision::Credentials(request) => request,
             };

@@ -2,13 +2,10 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use rustix::net::AddressFamily;
-use rustix::net::SocketType;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
@@ -16,7 +13,9 @@ use tokio::net::TcpStream;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 
+use crate::Connection;
 use crate::Peer;
+use crate::caller::Kernel;
 use anchord_core::event;
 
 /// A source of connections.
@@ -29,6 +28,9 @@ pub trait Listen: Send + Sync + 'static {
     /// # Errors
     /// Those of `accept`. The server logs them and calls again.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
+
+    /// What the kernel tells of an accepted connection.
+    fn connection(stream: &Self::Stream, peer: Peer, kernel: &Kernel) -> Connection;
 }
 
 impl Listen for TcpListener {
@@ -36,8 +38,19 @@ impl Listen for TcpListener {
 
     async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
         let (stream, address) = self.accept().await?;
-        tune(&stream, address);
+        // Without it, Nagle's algorithm and delayed acknowledgements together cost 40 ms. A client is served even if this
+        // fails.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%address, %error, "Cannot set the options of a connection");
+        }
         Ok((stream, Peer::Tcp(address)))
+    }
+
+    fn connection(stream: &TcpStream, peer: Peer, kernel: &Kernel) -> Connection {
+        match peer {
+            Peer::Tcp(address) => kernel.tcp(stream.as_fd(), address),
+            Peer::Unix { .. } => Connection::unknown(peer),
+        }
     }
 }
 
@@ -50,35 +63,10 @@ impl Listen for UnixListener {
         let peer = Peer::Unix { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() };
         Ok((stream, peer))
     }
-}
 
-/// Sends responses without delay: Nagle's algorithm and delayed acknowledgements together cost 40 ms. Sets the hop
-/// limit of responses to loopback to 1, so that no router forwards them, unless the listener has a hop limit of its
-/// own. A client is served even if this fails.
-fn tune(stream: &TcpStream, peer: SocketAddr) {
-    let mut tuned = stream.set_nodelay(true);
-    if peer.ip().to_canonical().is_loopback() {
-        let hops = match peer {
-            SocketAddr::V4(_) if has_own_limit(stream) => Ok(()),
-            SocketAddr::V4(_) => rustix::net::sockopt::set_ip_ttl(stream, 1),
-            SocketAddr::V6(_) => rustix::net::sockopt::set_ipv6_unicast_hops(stream, Some(1)),
-        };
-        tuned = tuned.and(hops.map_err(Into::into));
+    fn connection(stream: &UnixStream, peer: Peer, kernel: &Kernel) -> Connection {
+        kernel.unix(stream.as_fd()).unwrap_or(Connection::unknown(peer))
     }
-    if let Err(error) = tuned {
-        tracing::debug!(%peer, %error, "Cannot set the options of a connection");
-    }
-}
-
-/// Whether the listener's hop limit differs from the kernel's default, as with `anchord serve --hop-limit`. A
-/// connection has the hop limit of its listener.
-fn has_own_limit(stream: &TcpStream) -> bool {
-    static DEFAULT: LazyLock<Option<u32>> = LazyLock::new(|| {
-        let fresh = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).ok()?;
-        rustix::net::sockopt::ip_ttl(fresh).ok()
-    });
-    let own = stream.ttl().ok();
-    own.is_some() && DEFAULT.is_some() && own != *DEFAULT
 }
 
 /// Counts consecutive errors of `accept`. Logs the first one and the recovery.
@@ -163,33 +151,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn responses_to_loopback_are_not_delayed_and_pass_no_router() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            // Some hosts have no IPv6.
-            let Ok(listener) = TcpListener::bind(address).await else { continue };
-            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-
-            let (stream, peer) = Listen::accept(&listener).await.unwrap();
-
-            assert_eq!(peer, Peer::Tcp(client.local_addr().unwrap()));
-            assert!(stream.nodelay().unwrap());
-            let hops = match peer {
-                Peer::Tcp(SocketAddr::V6(_)) => rustix::net::sockopt::ipv6_unicast_hops(&stream).unwrap(),
-                _ => u8::try_from(stream.ttl().unwrap()).unwrap(),
-            };
-            assert_eq!(hops, 1, "{address}");
-        }
-    }
-
-    #[tokio::test]
-    async fn responses_of_a_listener_with_a_hop_limit_have_it_too() {
+    async fn responses_are_not_delayed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.set_ttl(7).unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
 
-        let (stream, _) = Listen::accept(&listener).await.unwrap();
+        let (stream, peer) = Listen::accept(&listener).await.unwrap();
 
-        assert_eq!((stream.ttl().unwrap(), stream.nodelay().unwrap()), (7, true));
+        assert_eq!(peer, Peer::Tcp(client.local_addr().unwrap()));
+        assert!(stream.nodelay().unwrap());
     }
 
     #[tokio::test]

@@ -22,9 +22,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
+use crate::Caller;
 use crate::CredentialsRequest;
 use crate::Decision;
+use crate::Peer;
 use crate::Reply;
+use crate::caller;
 use crate::router;
 use crate::support;
 use crate::support::Answered;
@@ -50,7 +53,7 @@ async fn serve(route: impl Route, limits: ServerLimits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopping) = watch::channel(false);
-    let server = Server::with_limits("test", listener, router::fixed(route), limits);
+    let server = Server::with_limits("test", listener, router::fixed(route), callers(), limits);
     Running { address, stop, task: tokio::spawn(server.run(stopping)) }
 }
 
@@ -60,14 +63,18 @@ impl Running {
     }
 }
 
-fn hello(_: &http::request::Parts, _: &Peer) -> Decision {
+fn callers() -> Arc<Callers> {
+    Arc::new(Callers::of_this_host())
+}
+
+fn hello(_: &http::request::Parts, _: &Caller) -> Decision {
     Reply::text("hello").into()
 }
 
 /// A route that waits for `session` for up to an hour, and notifies `entered` when a request arrives.
 fn waits_for(session: &Session, entered: &Arc<Notify>) -> impl Route + use<> {
     let (session, entered) = (session.handle.clone(), Arc::clone(entered));
-    move |_: &http::request::Parts, _: &Peer| {
+    move |_: &http::request::Parts, _: &Caller| {
         entered.notify_one();
         Decision::Credentials(CredentialsRequest {
             session: session.clone(),
@@ -96,6 +103,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Listen for Scripted<S> 
             None => std::future::pending().await,
         }
     }
+
+    fn connection(_: &S, peer: Peer, _: &caller::Kernel) -> Connection {
+        Connection { is_here: true, ..Connection::unknown(peer) }
+    }
 }
 
 fn scripted<S>() -> (mpsc::UnboundedSender<io::Result<S>>, Scripted<S>) {
@@ -112,7 +123,7 @@ async fn serve_in_memory(
     let (client, accepted) = tokio::io::duplex(64 * 1024);
     script.send(Ok(accepted)).unwrap();
     let (stop, stopping) = watch::channel(false);
-    let server = Server::with_limits("test", listener, router::fixed(route), limits);
+    let server = Server::with_limits("test", listener, router::fixed(route), callers(), limits);
     (client, stop, tokio::spawn(server.run(stopping)))
 }
 
@@ -171,8 +182,8 @@ async fn head_and_body_leave_in_one_write() {
     let writes = Arc::new(AtomicUsize::new(0));
     script.send(Ok(Counted { stream, writes: Arc::clone(&writes) })).unwrap();
     let (_stop, stopping) = watch::channel(false);
-    let route = |_: &http::request::Parts, _: &Peer| Reply::text(&"c".repeat(4000)).into();
-    let server = tokio::spawn(Server::new("test", listener, router::fixed(route)).run(stopping));
+    let route = |_: &http::request::Parts, _: &Caller| Reply::text(&"c".repeat(4000)).into();
+    let server = tokio::spawn(Server::new("test", listener, router::fixed(route), callers()).run(stopping));
 
     for requests in 1..=3 {
         let answered = exchange(&mut client, GET).await;
@@ -201,7 +212,7 @@ async fn a_connection_serves_many_requests_with_a_content_length_each() {
 
 #[tokio::test]
 async fn requests_sent_all_at_once_are_answered_in_order() {
-    let route = |head: &http::request::Parts, _: &Peer| Reply::text(head.uri.path()).into();
+    let route = |head: &http::request::Parts, _: &Caller| Reply::text(head.uri.path()).into();
     let server = serve(route, ServerLimits::default()).await;
     let mut client = server.connect().await;
 
@@ -344,7 +355,7 @@ async fn an_accept_error_does_not_end_the_listener() {
     }
     script.send(Ok(stream)).unwrap();
     let (stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(Server::new("test", listener, router::fixed(hello)).run(stopping));
+    let server = tokio::spawn(Server::new("test", listener, router::fixed(hello), callers()).run(stopping));
     let started_at = Instant::now();
 
     let answered = exchange(&mut client, GET).await;
@@ -360,7 +371,7 @@ async fn an_accept_error_does_not_end_the_listener() {
 #[tokio::test]
 async fn a_panic_ends_its_request_only() {
     let log = Log::verbose();
-    let route = |head: &http::request::Parts, _: &Peer| match head.uri.path() {
+    let route = |head: &http::request::Parts, _: &Caller| match head.uri.path() {
         "/panic" => panic!("deliberate"),
         _ => Reply::text("hello").into(),
     };
@@ -481,7 +492,7 @@ async fn a_stop_that_came_before_the_start_is_not_missed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_stop, stopping) = watch::channel(true);
 
-    Server::new("test", listener, router::fixed(hello)).run(stopping).await;
+    Server::new("test", listener, router::fixed(hello), callers()).run(stopping).await;
 }
 
 #[tokio::test]
@@ -504,11 +515,11 @@ async fn new_routes_hold_from_the_next_request_on_open_connections_too() {
     let address = listener.local_addr().unwrap();
     let (routes, current) = watch::channel(Arc::new(hello) as Arc<dyn Route>);
     let (_stop, stopping) = watch::channel(false);
-    let server = tokio::spawn(Server::new("test", listener, current).run(stopping));
+    let server = tokio::spawn(Server::new("test", listener, current, callers()).run(stopping));
     let mut client = TcpStream::connect(address).await.unwrap();
 
     let before: Answered = exchange(&mut client, GET).await;
-    routes.send_replace(Arc::new(|_: &http::request::Parts, _: &Peer| Decision::from(Reply::text("new"))));
+    routes.send_replace(Arc::new(|_: &http::request::Parts, _: &Caller| Decision::from(Reply::text("new"))));
     let after = exchange(&mut client, GET).await;
 
     assert_eq!((before.body.as_str(), after.body.as_str()), ("hello", "new"));
@@ -519,7 +530,7 @@ async fn new_routes_hold_from_the_next_request_on_open_connections_too() {
 async fn refusals_are_a_warning_once_and_then_debug() {
     let log = Log::verbose();
     let route =
-        |_: &http::request::Parts, _: &Peer| Reply::empty(StatusCode::FORBIDDEN).denied("why not").into();
+        |_: &http::request::Parts, _: &Caller| Reply::empty(StatusCode::FORBIDDEN).denied("why not").into();
     let server = serve(route, ServerLimits::default()).await;
     let mut client = server.connect().await;
 

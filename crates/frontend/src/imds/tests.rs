@@ -7,8 +7,10 @@ use crate::support;
 use crate::support::Session;
 use crate::support::settle;
 use crate::support::text;
+use anchord_core::access::Principal;
 use anchord_core::entropy::Entropy;
 
+const LIFE: (&str, &str) = ("x-aws-ec2-metadata-token-ttl-seconds", "300");
 const LIST: &str = "/latest/meta-data/iam/security-credentials/";
 const CREDENTIALS: &str = "/latest/meta-data/iam/security-credentials/app";
 
@@ -23,11 +25,11 @@ fn token(imds: &Imds) -> String {
 
 async fn get(imds: &Imds, path: &str) -> Reply {
     let head = support::head("GET", path, &[("x-aws-ec2-metadata-token", &token(imds))]);
-    settle(imds.route(&head)).await
+    settle(imds.route(&head, &support::root())).await
 }
 
 async fn ask(imds: &Imds, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
-    settle(imds.route(&support::head(method, path, headers))).await
+    settle(imds.route(&support::head(method, path, headers), &support::root())).await
 }
 
 #[tokio::test]
@@ -231,4 +233,41 @@ async fn a_users_own_keys_are_never_shown_however_they_came_to_be_held() {
         let reply = get(&imds, path).await;
         assert_eq!((reply.status(), text(&reply)), (StatusCode::SERVICE_UNAVAILABLE, ""), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_caller_whom_the_session_is_not_for_learns_nothing_and_gets_no_token() {
+    let session = Session::live("app");
+    let imds = imds(&session).for_callers(Access::Only(vec![Principal::User("alice".into())]));
+    let ask = async |method: &str, path: &str, headers: &[(&str, &str)], caller: &Caller| {
+        let reply = settle(imds.route(&support::head(method, path, headers), caller)).await;
+        assert!(reply.status().is_success() || reply.body().expose().is_empty());
+        reply
+    };
+    let alice = Caller::who_is(support::TCP_PEER, &[Principal::User("alice".into())]);
+    let bob = Caller::who_is(support::TCP_PEER, &[Principal::User("bob".into())]);
+
+    let token = ask("PUT", "/latest/api/token", &[LIFE], &alice).await;
+    let token = ("x-aws-ec2-metadata-token", text(&token).to_owned());
+    let with_token = [(token.0, token.1.as_str())];
+
+    assert_eq!(ask("GET", LIST, &with_token, &alice).await.status(), StatusCode::OK);
+    assert_eq!(ask("PUT", "/latest/api/token", &[LIFE], &bob).await.status(), StatusCode::FORBIDDEN);
+    for path in [LIST, "/latest/meta-data/placement/region", "/none"] {
+        let stolen = ask("GET", path, &with_token, &bob).await;
+        assert_eq!(stolen.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert!(stolen.denial().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_session_for_everybody_is_served_to_callers_whom_the_kernel_does_not_know() {
+    let session = Session::live("app");
+    let open = imds(&session).for_callers(Access::Anybody);
+    let closed = imds(&session);
+    let head = support::head("PUT", "/latest/api/token", &[LIFE]);
+    let stranger = Caller::stranger(support::TCP_PEER);
+
+    assert_eq!(settle(open.route(&head, &stranger)).await.status(), StatusCode::OK);
+    assert_eq!(settle(closed.route(&head, &stranger)).await.status(), StatusCode::FORBIDDEN);
 }

@@ -19,6 +19,7 @@ use super::addresses::MissingAddresses;
 use super::credentials_files;
 use super::front_ends::Bound;
 use super::front_ends::front_ends;
+use super::front_ends::principals;
 use super::reloadable::Reloadable;
 use super::reloadable::Routes;
 use super::restorer::Restorer;
@@ -38,6 +39,7 @@ use anchord_aws::upstream::Transport;
 use anchord_config::Settings;
 use anchord_core::event;
 use anchord_core::private_file;
+use anchord_frontend::Callers;
 use anchord_frontend::Server;
 
 /// Binds listeners, or takes those that systemd passed, and starts the sessions.
@@ -51,7 +53,8 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     // Bind the Unix socket first: if another daemon runs, its error says so. An error of TCP only says that a port is
     // in use.
     let (unix_listeners, socket_file) = unix_listeners(settings, std::mem::take(&mut passed.unix)).await?;
-    let (listeners, missing) = tcp_listeners(settings, std::mem::take(&mut passed.tcp)).await?;
+    let (tcp, own) = (std::mem::take(&mut passed.tcp), std::mem::take(&mut passed.own));
+    let (listeners, missing) = tcp_listeners(settings, tcp, own).await?;
     let http: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     // Get the path from the socket itself, because systemd's socket may have another path than the settings.
     let socket = unix_listeners.first().and_then(sockets::UnixSocketListener::path);
@@ -73,11 +76,25 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
     let shared: Arc<dyn Transport> = Arc::<Replaceable>::clone(&transport);
     let running = running_sessions::first(settings, saved, Dependencies { seams, transport: &shared });
 
+    let callers = Arc::new(Callers::of_this_host());
+    callers.name(principals(settings));
+    if settings.imds.is_some() && !callers.kernel().knows_tcp_users() {
+        warn!(
+            event = event::TCP_USERS_UNKNOWN,
+            hint = "load the kernel module tcp_diag, let the process use AF_NETLINK sockets, or give clients a bearer \
+                    (container credentials) or the Unix socket",
+            "The kernel does not tell which users TCP clients are; IMDS serves only sessions that are for everybody"
+        );
+    }
     let routes = Routes::new(front_ends(settings, seams, &running, &bound, &secrets, None)?);
     let tcp = listeners.into_iter();
-    let tcp = tcp.map(|listener| Server::new("http", listener, routes.tcp.subscribe())).collect();
+    let tcp = tcp
+        .map(|listener| Server::new("http", listener, routes.tcp.subscribe(), Arc::clone(&callers)))
+        .collect();
     let unix = unix_listeners.into_iter();
-    let unix = unix.map(|listener| Server::new("socket", listener, routes.unix.subscribe())).collect();
+    let unix = unix
+        .map(|listener| Server::new("socket", listener, routes.unix.subscribe(), Arc::clone(&callers)))
+        .collect();
     let files = credentials_files::followed(&settings.credentials_files, &running);
     let reloadable = Reloadable {
         settings: settings.clone(),
@@ -87,6 +104,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         running: watch::Sender::new(running),
         credentials_files: watch::Sender::new(files),
         routes,
+        callers,
         secrets: watch::Sender::new(Arc::new(secrets)),
         directory: Arc::clone(&directory),
     };
@@ -96,9 +114,13 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
 async fn tcp_listeners(
     settings: &Settings,
     passed: Vec<std::net::TcpListener>,
+    own: Vec<std::net::TcpListener>,
 ) -> Result<(Vec<TcpListener>, MissingAddresses), Error> {
     let mut listeners = Vec::new();
     for listener in passed {
+        listeners.push(sockets::passed_tcp(listener)?);
+    }
+    for listener in own {
         listener.set_nonblocking(true).map_err(Error::Passed)?;
         listeners.push(TcpListener::from_std(listener).map_err(Error::Passed)?);
     }
@@ -137,6 +159,7 @@ async fn unix_listeners(
 ) -> Result<(Vec<sockets::UnixSocketListener>, Option<SocketFile>), Error> {
     let mut listeners = Vec::new();
     for listener in passed {
+        sockets::listen_again(&listener)?;
         listener.set_nonblocking(true).map_err(Error::Passed)?;
         let listener = UnixListener::from_std(listener).map_err(Error::Passed)?;
         listeners.push(sockets::UnixSocketListener::passed(listener));

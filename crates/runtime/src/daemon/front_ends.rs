@@ -14,6 +14,8 @@ use super::secrets::token_file;
 use crate::assembly::Seams;
 use anchord_config as config;
 use anchord_config::Settings;
+use anchord_core::access::Access;
+use anchord_core::access::Principal;
 use anchord_core::arn::RoleArn;
 use anchord_core::clock::Clock;
 use anchord_core::clock::rfc3339;
@@ -73,12 +75,21 @@ pub(super) fn front_ends(
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners(bound));
     socket = socket.with_backgrounds(backgrounds(running, seams.clock.clone()));
+    for (session, access) in &settings.access {
+        socket = socket.for_callers(session, access.clone());
+    }
     for session in &settings.sessions {
         let facts = config::facts(session).iter().map(|fact| (fact.option, fact.digest)).collect();
         socket = socket.with_settings(&session.name, facts);
     }
     let unix = Router::unix(socket);
     Ok(FrontEnds { tcp: Router::tcp(guard, imds.clone(), container), unix, imds })
+}
+
+/// Those whom the settings allow something.
+pub(super) fn principals(settings: &Settings) -> Vec<Principal> {
+    let every = settings.access.values().chain(&settings.imds_access);
+    every.flat_map(Access::principals).cloned().collect()
 }
 
 /// The addresses as the status shows them.
@@ -144,6 +155,8 @@ fn imds_frontend(
     let role = RoleName::parse(role).map_err(|error| Error::Broken(error.to_string()))?;
     let tokens = TokenAuthority::new(key, seams.clock.clone(), seams.entropy.clone());
     let imds = Imds::new(handle.clone(), role, tokens);
+    let access = settings.imds_access.as_ref().or(settings.access.get(name));
+    let imds = imds.for_callers(access.cloned().unwrap_or(Access::Only(Vec::new())));
     Ok(imds.at(session.region.as_str(), session.role().map(RoleArn::account_id)))
 }
 

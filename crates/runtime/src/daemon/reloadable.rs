@@ -11,6 +11,7 @@ use super::credentials_files;
 use super::credentials_files::FollowedFiles;
 use super::front_ends::FrontEnds;
 use super::front_ends::front_ends;
+use super::front_ends::principals;
 use super::running_sessions;
 use super::running_sessions::Dependencies;
 use super::running_sessions::Difference;
@@ -22,6 +23,7 @@ use crate::assembly::Seams;
 use anchord_aws::upstream::Replaceable;
 use anchord_aws::upstream::Transport;
 use anchord_config::Settings;
+use anchord_frontend::Callers;
 use anchord_frontend::Imds;
 use anchord_frontend::Route;
 
@@ -34,6 +36,7 @@ pub(super) struct Reloadable {
     pub(super) running: watch::Sender<RunningSessions>,
     pub(super) credentials_files: watch::Sender<FollowedFiles>,
     pub(super) routes: Routes,
+    pub(super) callers: Arc<Callers>,
     pub(super) secrets: watch::Sender<Arc<Secrets>>,
     /// Its lock is held until the daemon ends.
     pub(super) directory: Arc<RuntimeDirectory>,
@@ -176,6 +179,7 @@ impl Reloadable {
             .send_replace(credentials_files::followed(&settings.credentials_files, &running));
         self.running.send_replace(running);
         self.secrets.send_replace(Arc::new(secrets));
+        self.callers.name(principals(&settings));
         self.settings = settings;
         Ok(Applied { sessions, waiting })
     }

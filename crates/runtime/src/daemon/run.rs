@@ -193,7 +193,12 @@ fn on_address_change(
     };
     reloadable.add_listener(address, listener.local_addr().unwrap_or(address))?;
     info!(event = event::LISTENER_ADDRESS_APPEARED, %address, "The address has appeared; listening on it");
-    Ok(Some(Server::new("http", listener, reloadable.routes.tcp.subscribe())))
+    Ok(Some(Server::new(
+        "http",
+        listener,
+        reloadable.routes.tcp.subscribe(),
+        Arc::clone(&reloadable.callers),
+    )))
 }
 
 fn log_unserved(error: &Error) {

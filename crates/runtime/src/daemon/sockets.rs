@@ -3,6 +3,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::net::TcpListener as StdTcpListener;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,11 +17,13 @@ use rustix::net::AddressFamily;
 use rustix::net::SocketAddrUnix;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
+use rustix::net::sockopt;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
+use anchord_core::access::is_near;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
@@ -28,8 +32,10 @@ use anchord_core::private_file::Lock;
 use anchord_core::text::Part::Key;
 use anchord_core::text::Part::Say;
 use anchord_core::text::Text;
+use anchord_frontend::Connection;
 use anchord_frontend::Listen;
 use anchord_frontend::Peer;
+use anchord_frontend::caller::Kernel;
 
 /// Why a listener could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +47,15 @@ pub enum Error {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// A socket that was passed cannot be used.
+    #[error("cannot use a socket passed by systemd")]
+    Passed(#[source] io::Error),
+    /// A socket that was passed listens on an address that other hosts can reach.
+    #[error("systemd passed a socket on {address}, which other hosts can reach")]
+    PassedAddress {
+        /// The address.
+        address: SocketAddr,
     },
     /// Another daemon answers on the Unix socket.
     #[error("another daemon listens on `{}`", path.display())]
@@ -84,6 +99,10 @@ impl Classify for Error {
             Self::Tcp { .. } => {
                 Text::of(&[Say("set "), Key("http.listen"), Say(" to an address of this host")])
             }
+            Self::Passed(_) => "check the socket unit of this service: `systemctl cat anchord.socket`".into(),
+            Self::PassedAddress { .. } => {
+                "set `ListenStream=` of the socket unit to a loopback or link-local address, such as 127.0.0.1:9911".into()
+            }
             Self::Taken { .. } => Text::of(&[
                 Say("stop it first, or set "),
                 Key("runtime_directory"),
@@ -107,9 +126,55 @@ impl Classify for Error {
     }
 }
 
+/// Clients must retry while the queue is full, so make it long. The kernel reduces it to its own limit (usually 4096).
+const BACKLOG: i32 = 4096;
+
 /// Binds a listener to `address`.
 pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Tcp { address, source })
+    let bound = bind_tcp(address).map_err(|error| Error::Tcp { address, source: error.into() })?;
+    TcpListener::from_std(bound).map_err(|source| Error::Tcp { address, source })
+}
+
+fn bind_tcp(address: SocketAddr) -> Result<StdTcpListener, rustix::io::Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    keep_near(&socket, address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Gives a listener's answers the hop limit 1, so that no router forwards them. Connections inherit it, also for their
+/// first packets, which are sent before `accept` returns.
+fn keep_near(listener: &impl AsFd, address: SocketAddr) -> Result<(), rustix::io::Errno> {
+    if address.is_ipv6() {
+        sockopt::set_ipv6_unicast_hops(listener, Some(1))?;
+    }
+    // An IPv6 listener may have IPv4 clients, for which this one counts.
+    sockopt::set_ip_ttl(listener, 1)
+}
+
+/// Takes a TCP listener that systemd passed.
+///
+/// # Errors
+/// If it listens on an address that other hosts can reach.
+pub(super) fn passed_tcp(listener: StdTcpListener) -> Result<TcpListener, Error> {
+    let address = listener.local_addr().map_err(Error::Passed)?;
+    if !is_near(address.ip()) {
+        return Err(Error::PassedAddress { address });
+    }
+    keep_near(&listener, address).map_err(|error| Error::Passed(error.into()))?;
+    listen_again(&listener)?;
+    listener.set_nonblocking(true).map_err(Error::Passed)?;
+    TcpListener::from_std(listener).map_err(Error::Passed)
+}
+
+/// Listens once more on a socket that another process has made. The queue gets this daemon's length, and clients see
+/// this daemon's user at the other end (`SO_PEERCRED`).
+pub(super) fn listen_again(listener: &impl AsFd) -> Result<(), Error> {
+    rustix::net::listen(listener, BACKLOG).map_err(|error| Error::Passed(error.into()))
 }
 
 /// The listener on a Unix socket. If its file was deleted, a new listener replaces it. Open connections continue.
@@ -130,6 +195,10 @@ impl UnixSocketListener {
 
 impl Listen for UnixSocketListener {
     type Stream = UnixStream;
+
+    fn connection(stream: &UnixStream, peer: Peer, kernel: &Kernel) -> Connection {
+        <UnixListener as Listen>::connection(stream, peer, kernel)
+    }
 
     async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
         let mut current = self.0.clone();
@@ -271,9 +340,6 @@ async fn remove_stale(path: &Path) -> Result<(), Error> {
 /// Binds so that other users never have access to the file: on Linux the socket's mode before `bind` becomes the
 /// file's.
 fn bind(path: &Path, mode: u32) -> Result<StdListener, rustix::io::Errno> {
-    // Clients must retry while the queue is full, so make it long. The kernel reduces it to its own limit (usually
-    // 4096).
-    const BACKLOG: i32 = 4096;
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;

@@ -16,6 +16,8 @@ use tracing::debug;
 pub struct Passed {
     /// Listening TCP sockets (socket activation).
     pub tcp: Vec<std::net::TcpListener>,
+    /// Listening TCP sockets of the program itself, whose options stay as they are.
+    pub own: Vec<std::net::TcpListener>,
     /// Listening Unix sockets.
     pub unix: Vec<UnixListener>,
     /// Descriptors that an earlier run asked systemd to keep, by name.
