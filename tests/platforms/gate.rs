@@ -151,7 +151,7 @@ fn spoiled(path: &str, mode: &str) -> Option<String> {
         "refuse" if imds => Some(answer("503 Service Unavailable", "")),
         "refuse" if credentials => Some(answer(
             "503 Service Unavailable",
-            r#"{"code":"Unavailable","message":"no credentials at the moment; the log of anchord says why"}"#,
+            r#"{"code":"Unavailable","message":"no credentials at the moment; check anchord's log for the reason"}"#,
         )),
         "cut" if credentials && !list => Some(answer("200 OK", CUT)),
         _ => None,

@@ -1,12 +1,14 @@
 //! More SDKs as judges than `tests/sdk` has, with its channels and situations, and how soon each recovers.
 //!
 //! They come from registries that not everybody reaches: `tests/platforms/run` installs them and runs this. To play
-//! some rows alone, name a part of their cells: `ANCHORD_SDK_CELLS="Java v2 / IMDSv2" tests/platforms/run`.
+//! some rows alone, name a part of their cells: `ANCHORD_SDK_CELLS="Java v2 / IMDSv2" tests/platforms/run`, or for
+//! clients of Bedrock: `ANCHORD_SDK_CELLS="LiteLLM / stream" tests/platforms/run bedrock`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 #![allow(clippy::print_stdout, reason = "the tables are to be seen")]
 #![allow(clippy::disallowed_methods, reason = "tests read their own environment and clock")]
 #![allow(dead_code, reason = "tests/sdk, whose modules these are, uses the rest")]
 
+mod bedrock;
 #[path = "../sdk/channels.rs"]
 mod channels;
 mod claims;

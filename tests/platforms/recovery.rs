@@ -172,16 +172,20 @@ impl Measured {
             Self::Told { after, words } => {
                 let milliseconds = i64::try_from(after.as_millis()).unwrap();
                 let after = step_of(milliseconds, &[(10_000, "seconds")]).unwrap_or("30 s");
-                let reason = if words.contains("trust policy") {
-                    "the reason"
-                } else if words.contains("the log of anchord says why") {
-                    "where to look"
-                } else {
-                    "nothing of it"
-                };
-                format!("{after}: {reason}")
+                format!("{after}: {}", told_by(words))
             }
         }
+    }
+}
+
+/// What the words of a refusal tell a program's user.
+pub(crate) fn told_by(words: &str) -> &'static str {
+    if words.contains("trust policy") {
+        "the reason"
+    } else if words.contains("check anchord's log") {
+        "where to look"
+    } else {
+        "nothing of it"
     }
 }
 

@@ -211,7 +211,7 @@ fn java(arguments: [&str; 2]) -> Command {
 }
 
 /// A small JVM: the second compiler and more than one thread for garbage take longer than the program.
-fn jvm(folder: &str, class: &str) -> Command {
+pub(crate) fn jvm(folder: &str, class: &str) -> Command {
     let folder = built().join(folder);
     let mut command = Command::new("java");
     command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp"]);
@@ -220,7 +220,7 @@ fn jvm(folder: &str, class: &str) -> Command {
 }
 
 /// Where `tests/platforms/run` puts what it builds: beside the folder of the daemon under test.
-fn built() -> PathBuf {
+pub(crate) fn built() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_anchord")).ancestors().nth(2).unwrap().join("platforms")
 }
 
