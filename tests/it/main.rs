@@ -9,6 +9,7 @@ mod bad_input;
 mod bedrock;
 mod blocked_logs;
 mod cache;
+mod callers;
 mod certificate;
 mod chain;
 mod channels;

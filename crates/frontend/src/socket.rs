@@ -20,6 +20,7 @@ pub use status::ListenerStatus;
 pub use status::SessionStatus;
 pub use status::StatusDocument;
 
+use super::Bearer;
 use super::Caller;
 use super::CredentialsRequest;
 use super::Decision;
@@ -39,6 +40,7 @@ pub struct Socket {
     sessions: Vec<Handle>,
     settings: BTreeMap<String, Vec<SettingDigest>>,
     access: BTreeMap<String, Access>,
+    bearers: BTreeMap<String, Bearer>,
     listeners: ListenerStatus,
     backgrounds: Backgrounds,
 }
@@ -60,8 +62,14 @@ impl Socket {
     /// Serves `sessions` to root and the daemon's user; `listeners` is shown in the status.
     pub fn new(sessions: Vec<Handle>, listeners: ListenerStatus) -> Self {
         let backgrounds = Backgrounds(Arc::new(|_| Background::default()));
-        let (settings, access) = (BTreeMap::new(), BTreeMap::new());
-        Self { sessions, settings, access, listeners, backgrounds }
+        Self {
+            sessions,
+            settings: BTreeMap::new(),
+            access: BTreeMap::new(),
+            bearers: BTreeMap::new(),
+            listeners,
+            backgrounds,
+        }
     }
 
     /// Sets what the status shows of each session beside its state. Sessions are counted from 0.
@@ -81,6 +89,13 @@ impl Socket {
     #[must_use]
     pub fn for_callers(mut self, session: &str, access: Access) -> Self {
         self.access.insert(session.into(), access);
+        self
+    }
+
+    /// Gives `bearer` to callers who may use the session, so that programs can use it for container credentials.
+    #[must_use]
+    pub fn with_bearer(mut self, session: &str, bearer: Bearer) -> Self {
+        self.bearers.insert(session.into(), bearer);
         self
     }
 
@@ -116,6 +131,7 @@ impl Socket {
         match resource {
             SessionResource::Settings => Reply::json(StatusCode::OK, Secret::new(b"{}".to_vec())).into(),
             SessionResource::CredentialProcess => credential_process(session),
+            SessionResource::Bearer => self.bearer(&name).into(),
         }
     }
 
@@ -135,6 +151,18 @@ impl Socket {
             }
         }
         stated.into_keys().collect()
+    }
+
+    fn bearer(&self, name: &str) -> Reply {
+        match self.bearers.get(name) {
+            Some(bearer) => Reply::json(StatusCode::OK, Secret::new(bearer.expose().to_vec())),
+            None => {
+                let message = "the daemon serves no container credentials";
+                let hint = "set `enabled = true` in [container], and restart the daemon";
+                let reason = Some(Reason::InvalidSetting);
+                Reply::explained(StatusCode::CONFLICT, "NoContainer", message, Some(hint), reason)
+            }
+        }
     }
 
     /// The sessions that the caller may use, with their numbers. And whether the user database may admit it to others.
@@ -202,6 +230,7 @@ fn unknown(name: &str, visible: &[(usize, &Handle)]) -> Reply {
 
 /// What a path names of a session.
 enum SessionResource {
+    Bearer,
     CredentialProcess,
     Settings,
 }
@@ -210,6 +239,7 @@ enum SessionResource {
 fn session_resource(path: &str) -> Option<(String, SessionResource)> {
     let (name, resource) = path.strip_prefix("/v1/sessions/")?.rsplit_once('/')?;
     let resource = match resource {
+        "bearer" => SessionResource::Bearer,
         "credential-process" => SessionResource::CredentialProcess,
         "settings" => SessionResource::Settings,
         _ => return None,
@@ -512,6 +542,29 @@ mod tests {
         let status: serde_json::Value = serde_json::from_str(text(&status)).unwrap();
         assert_eq!(status["sessions"].as_array().unwrap().len(), 1);
         assert_eq!(status["sessions"][0]["name"], "app");
+    }
+
+    #[tokio::test]
+    async fn a_bearer_is_given_to_callers_who_may_use_its_session_and_to_no_others() {
+        let (app, batch) = (Session::live("app"), Session::live("batch"));
+        let bots = Principal::Group("bots".into());
+        let socket = socket(&[&app, &batch])
+            .for_callers("app", Access::Only(vec![bots.clone()]))
+            .with_bearer("app", support::bearer('a'))
+            .with_bearer("batch", support::bearer('b'));
+        let bot = Caller::who_is(support::UNIX_PEER, &[bots]);
+        let ask = async |session: &str, caller: &Caller| {
+            let path = format!("/v1/sessions/{session}/bearer");
+            settle(socket.route(&support::head("GET", &path, &[]), caller)).await
+        };
+
+        let given = ask("app", &bot).await;
+        assert_eq!(
+            (given.status(), given.body().expose().as_slice()),
+            (StatusCode::OK, support::bearer('a').expose())
+        );
+        assert_eq!(ask("batch", &bot).await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(ask("app", &Caller::stranger(support::UNIX_PEER)).await.status(), StatusCode::FORBIDDEN);
     }
 
     #[tokio::test]

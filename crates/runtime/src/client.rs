@@ -135,6 +135,8 @@ pub enum Question {
     Credentials,
     /// Whether it has the settings that the caller gives.
     Settings,
+    /// Its bearer for container credentials.
+    Bearer,
 }
 
 /// Asks about a session, and sends the options that the caller itself gives for it.
@@ -171,6 +173,7 @@ fn path_of(session: &str, question: Question, stated: &[Fact]) -> String {
     let what = match question {
         Question::Credentials => "credential-process",
         Question::Settings => "settings",
+        Question::Bearer => "bearer",
     };
     let stated: Vec<String> =
         stated.iter().map(|fact| format!("{}={:016x}", fact.option, fact.digest)).collect();

@@ -117,7 +117,15 @@ fn changes(
     runtime.block_on(running.confirm(&settings, &name))?;
     let region = settings.the_session().map(|session| session.region.clone());
     not_dumpable();
-    let (token_file, bearer) = token_file(&settings, &running, &name)?;
+    let (token_file, bearer) = match token_file(&settings, &running, &name) {
+        Ok((file, bearer)) => (Some(file), bearer),
+        Err(unreadable) if asked.token_file_only => return Err(unreadable),
+        // Users who may use the session but not the daemon's files get the token from the daemon.
+        Err(unreadable) => {
+            let given = runtime.block_on(running.bearer(&settings, &name)).ok().and_then(printable);
+            (None, given.ok_or(unreadable)?)
+        }
+    };
     let found = ContainerCredentials {
         uri: format!("{}/v1/credentials/{name}", listener(&running)?),
         token_file,
@@ -191,8 +199,17 @@ fn bearer(path: &Path) -> Result<Option<Secret<String>>, content::ReadError> {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(None),
         Err(error) => return Err(content::ReadError::System(system_reason(&error))),
     };
-    let fits = (1..=4096).contains(&length) && read.expose().bytes().all(|byte| byte.is_ascii_graphic());
-    Ok(fits.then_some(read))
+    Ok(Some(read).filter(|read| (1..=4096).contains(&length) && is_printable(read.expose().as_bytes())))
+}
+
+/// A token that the daemon has given, if a header can carry it.
+fn printable(token: Secret<Vec<u8>>) -> Option<Secret<String>> {
+    let text = is_printable(token.expose()).then(|| std::str::from_utf8(token.expose()).ok()).flatten()?;
+    Some(Secret::new(text.to_owned()))
+}
+
+fn is_printable(token: &[u8]) -> bool {
+    !token.is_empty() && token.iter().all(u8::is_ascii_graphic)
 }
 
 fn no_bearer(path: &Path) -> Failure {
@@ -249,6 +266,7 @@ fn region_of(environment: &Environment) -> Result<Option<Region>, Failure> {
 }
 
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 const API_KEY: &str = "AWS_BEARER_TOKEN_BEDROCK";
 /// Python reads the second, most SDKs the first, Go and the CLI both.
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
@@ -280,7 +298,8 @@ const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
 /// The daemon's data for the command.
 struct ContainerCredentials {
     uri: String,
-    token_file: PathBuf,
+    /// `None` if this user may not read it.
+    token_file: Option<PathBuf>,
     /// For SDKs that do not know the file.
     bearer: Option<Secret<String>>,
     /// `None` if this user's settings do not define the session.
@@ -289,10 +308,13 @@ struct ContainerCredentials {
 
 impl ContainerCredentials {
     fn changes(&self, environment: &Environment, profiles: &Profiles) -> Changes {
-        let mut set: Vec<(&'static str, OsString)> = vec![
-            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.uri.as_str().into()),
-            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", self.token_file.as_os_str().into()),
-        ];
+        let mut set: Vec<(&'static str, OsString)> =
+            vec![("AWS_CONTAINER_CREDENTIALS_FULL_URI", self.uri.as_str().into())];
+        let mut removed = SHADOWS.to_vec();
+        match &self.token_file {
+            Some(file) => set.push((TOKEN_FILE, file.as_os_str().into())),
+            None => removed.push(TOKEN_FILE),
+        }
         let given = REGIONS.iter().find_map(|name| environment.get(name));
         let region = given.or(self.region.as_ref().map(Region::as_str));
         for name in REGIONS.into_iter().filter(|name| environment.get(name).is_none()) {
@@ -310,7 +332,6 @@ impl ContainerCredentials {
                 set.push((name, "/dev/null".into()));
             }
         }
-        let mut removed = SHADOWS.to_vec();
         if let Some(bearer) = &self.bearer {
             removed.retain(|name| *name != TOKEN);
             set.push((TOKEN, bearer.expose().into()));
@@ -337,7 +358,7 @@ mod tests {
     fn changed(environment: &Environment, name: &str) -> Option<String> {
         let found = ContainerCredentials {
             uri: "http://127.0.0.1:9911/v1/credentials/web".into(),
-            token_file: "/run/anchord/web.token".into(),
+            token_file: Some("/run/anchord/web.token".into()),
             bearer: None,
             region: Region::parse("eu-west-1").ok(),
         };

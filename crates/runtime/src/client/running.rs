@@ -10,6 +10,7 @@ use crate::client::Question;
 use anchord_config::Settings;
 use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
+use anchord_core::secret::Secret;
 use anchord_frontend::StatusDocument;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,10 +35,27 @@ impl RunningDaemon {
     /// # Errors
     /// If the session is missing, has other settings, or the daemon does not answer.
     pub async fn confirm(&self, settings: &Settings, session: &str) -> Result<(), Failure> {
+        self.ask(settings, session, Question::Settings).await.map(drop)
+    }
+
+    /// The session's bearer for container credentials.
+    ///
+    /// # Errors
+    /// As [`RunningDaemon::confirm`], or if the daemon gives this user none.
+    pub async fn bearer(&self, settings: &Settings, session: &str) -> Result<Secret<Vec<u8>>, Failure> {
+        self.ask(settings, session, Question::Bearer).await
+    }
+
+    async fn ask(
+        &self,
+        settings: &Settings,
+        session: &str,
+        question: Question,
+    ) -> Result<Secret<Vec<u8>>, Failure> {
         let mut sockets = client::sockets(settings);
         sockets.retain(|socket| socket.path == self.socket);
-        match client::ask_for(session, Question::Settings, (settings, &sockets), PATIENCE).await {
-            DaemonAnswer::Answered(_) => Ok(()),
+        match client::ask_for(session, question, (settings, &sockets), PATIENCE).await {
+            DaemonAnswer::Answered(body) => Ok(body),
             DaemonAnswer::Refused(failure)
             | DaemonAnswer::Unknown(failure)
             | DaemonAnswer::Differs(failure)

@@ -75,6 +75,11 @@ pub(super) fn front_ends(
     let container = settings.container.then(|| container_frontend(settings, seams, &sessions, secrets));
     let mut socket = Socket::new(sessions.iter().cloned().collect(), listeners(bound));
     socket = socket.with_backgrounds(backgrounds(running, seams.clock.clone()));
+    for (session, bearers) in settings.sessions.iter().zip(&secrets.bearers) {
+        if let Some(newest) = bearers.first() {
+            socket = socket.with_bearer(&session.name, newest.clone());
+        }
+    }
     for (session, access) in &settings.access {
         socket = socket.for_callers(session, access.clone());
     }
