@@ -19,3 +19,4 @@ pub mod profile;
 pub mod reported;
 pub mod secret;
 pub mod text;
+pub mod trusted_path;
