@@ -32,6 +32,7 @@ const WORDS: &[&str] = &[
     "reported",
     "secret",
     "text",
+    "trusted_path",
 ];
 
 /// Words, and the stages whose option types settings hold.
@@ -53,6 +54,7 @@ const OPTIONS_OF_STAGES: &[&str] = &[
     "reported",
     "secret",
     "text",
+    "trusted_path",
     "identity",
     "access_keys",
     "upstream",
@@ -76,7 +78,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("notice", &["text"]),
     ("failure", &["notice", "text"]),
     ("content", &["failure", "secret", "text"]),
-    ("private_file", &["content", "failure", "secret", "text"]),
+    ("trusted_path", &["content", "digest", "entropy", "failure", "text"]),
+    ("private_file", &["content", "failure", "secret", "text", "trusted_path"]),
     ("credentials", &["arn", "clock", "digest", "secret"]),
     ("process_limits", &["event", "failure"]),
     ("issuer", &["clock", "credentials", "failure"]),
@@ -156,6 +159,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "session",
             "signing",
             "text",
+            "trusted_path",
         ],
     ),
     ("config", OPTIONS_OF_STAGES),
@@ -204,6 +208,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "secret",
             "session",
             "text",
+            "trusted_path",
         ],
     ),
     (

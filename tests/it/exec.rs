@@ -226,7 +226,7 @@ async fn what_is_missing_is_told_before_anything_runs() {
     let _daemon = stage.daemon().await;
     let unknown = exec(&stage, &["--socket-path", stage.socket().to_str().unwrap()], &[], &[]).await;
     fs_err::remove_file(stage.path("run/bedrock.token")).unwrap();
-    let no_token = exec(&stage, &[], &[], &["env"]).await;
+    let no_token = exec(&stage, &["--token-file-only"], &[], &["env"]).await;
     let ttl = exec(&stage, &["--bedrock-api-key", "--ttl", "soon"], &[], &["env"]).await;
 
     assert_eq!((nobody.code, nobody.stdout.as_str()), (1, ""));

@@ -4,9 +4,11 @@ use anchord_core::event;
 use anchord_emulator::Fault;
 use rustix::process::Signal;
 
+use anchord_testing::names_in;
 use anchord_testing::stage::Daemon;
 use anchord_testing::stage::Stage;
 use anchord_testing::stage::client;
+use anchord_testing::stage::not_played;
 use anchord_testing::stage::process::anchord;
 use anchord_testing::stage::process::count_of;
 
@@ -126,6 +128,44 @@ async fn a_runtime_directory_that_others_may_write_to_is_refused() {
         "{}",
         ran.stderr
     );
+}
+
+/// As `/var/run` is a link to `/run`.
+#[tokio::test]
+async fn a_runtime_directory_behind_a_link_of_its_own_user_serves() {
+    let stage = Stage::new().await;
+    fs_err::create_dir(stage.path("real")).unwrap();
+    std::os::unix::fs::symlink("real", stage.path("run")).unwrap();
+
+    let daemon = stage.daemon().await;
+
+    assert!(client::socket(&stage.socket(), "bedrock").await.key_id().starts_with("ASIA"));
+    assert!(stage.path("real/bedrock.token").exists());
+    let (code, output) = daemon.stop().await;
+    assert_eq!(code, 0, "{output}");
+    assert!(!stage.path("real/anchord.sock").exists(), "its socket goes with it");
+}
+
+/// Root would write its secrets into the link's target, and remove files there.
+#[tokio::test]
+async fn a_runtime_directory_behind_another_users_link_is_refused_and_its_target_left_alone() {
+    const OTHER: u32 = 12345;
+    if !rustix::process::geteuid().is_root() {
+        return not_played("only root can make a link of another user");
+    }
+    let stage = Stage::new().await;
+    fs_err::create_dir(stage.path("target")).unwrap();
+    fs_err::write(stage.path("target/state"), "root's").unwrap();
+    std::os::unix::fs::symlink("target", stage.path("run")).unwrap();
+    std::os::unix::fs::lchown(stage.path("run"), Some(OTHER), Some(OTHER)).unwrap();
+
+    let ran = stage.run(&["run"]).await;
+
+    let link = stage.path("run").display().to_string();
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains(&format!("`{link}` is a symbolic link of user {OTHER}")), "{}", ran.stderr);
+    assert_eq!(names_in(&stage.path("target")), ["state"]);
+    assert_eq!(fs_err::read_to_string(stage.path("target/state")).unwrap(), "root's");
 }
 
 /// Each would write its own state over the other's. Neither has a socket, which would show it at once.

@@ -142,6 +142,20 @@ impl FileKind {
             () => Some(Self::Other),
         }
     }
+
+    /// The same by the kernel's word for it.
+    pub fn of_type(found: rustix::fs::FileType) -> Option<Self> {
+        use rustix::fs::FileType as Type;
+        match found {
+            Type::RegularFile => None,
+            Type::Directory => Some(Self::Directory),
+            Type::Fifo => Some(Self::Pipe),
+            Type::Symlink => Some(Self::Link),
+            Type::Socket => Some(Self::Socket),
+            Type::CharacterDevice | Type::BlockDevice => Some(Self::Device),
+            Type::Unknown => Some(Self::Other),
+        }
+    }
 }
 
 impl fmt::Display for FileKind {

@@ -20,3 +20,4 @@ pub mod profile;
 pub mod reported;
 pub mod secret;
 pub mod text;
+pub mod trusted_path;

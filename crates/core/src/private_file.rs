@@ -1,9 +1,11 @@
 //! Files for secrets that outlive a process: only this user can read and write them.
 //!
-//! A file that other users could have read or written is refused, not repaired: they may have copied or changed it.
-//! A file is written whole or not at all.
+//! A file that other users could have read or written is refused, not repaired: they may have copied or changed it. So
+//! is a path that they could lead elsewhere ([`trusted_path`]). A file is written whole or not at all.
 
-use std::fs::Metadata;
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
@@ -11,8 +13,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
+use rustix::fs::OFlags;
+use rustix::fs::Stat;
 use time::OffsetDateTime;
 
 use crate::content;
@@ -21,6 +24,9 @@ use crate::failure::Reason;
 use crate::failure::system_reason;
 use crate::secret::Secret;
 use crate::text::Text;
+use crate::trusted_path;
+use crate::trusted_path::Directory;
+use crate::trusted_path::Unfinished;
 
 /// Why a private file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +69,9 @@ pub enum Error {
         /// Its permissions.
         mode: u32,
     },
+    /// Other users can lead its path elsewhere.
+    #[error(transparent)]
+    Path(trusted_path::Error),
 }
 
 impl Classify for Error {
@@ -72,12 +81,14 @@ impl Classify for Error {
             Self::Unwritable { .. } => Reason::FileUnwritable,
             Self::NotAFile { .. } => Reason::FileUnusable,
             Self::Foreign { .. } | Self::TooOpen { .. } => Reason::FileInsecure,
+            Self::Path(error) => error.reason(),
         }
     }
 
     fn hint(&self) -> Option<Text> {
         match self {
             Self::Unreadable { .. } => None,
+            Self::Path(error) => error.hint(),
             Self::Unwritable { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
                 Some(SIZE_LIMIT.into())
             }
@@ -119,7 +130,12 @@ pub fn read(path: &Path, limit: usize) -> Result<Option<Secret<Vec<u8>>>, Error>
 }
 
 fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8>>>, Error> {
-    let (file, found) = match content::open(path, rustix::fs::OFlags::NOFOLLOW) {
+    let (folder, name) = match trusted_path::file(path) {
+        Ok(place) => place,
+        Err(error) if error.is_absence() => return Ok(None),
+        Err(error) => return Err(misled(path, error, Access::Read)),
+    };
+    let (file, found) = match folder.open_file(&name) {
         Ok(opened) => opened,
         Err(content::ReadError::System(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(content::ReadError::System(error)) => return Err(unreadable(path, &error)),
@@ -140,15 +156,36 @@ fn read_of(path: &Path, limit: usize, owner: u32) -> Result<Option<Secret<Vec<u8
     Ok(Some(Secret::new(content)))
 }
 
+/// What was tried with a file whose path cannot be followed.
+#[derive(Clone, Copy)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// The error for a file whose directory cannot be reached.
+fn misled(path: &Path, error: trusted_path::Error, access: Access) -> Error {
+    match (error, access) {
+        (trusted_path::Error::System { source, .. }, Access::Read) => {
+            Error::Unreadable { path: path.into(), source }
+        }
+        (trusted_path::Error::System { source, .. }, Access::Write) => unwritable(path, source),
+        (error, _) => Error::Path(error),
+    }
+}
+
 /// Writes a new file, mode 0600. Readers see all of it or nothing.
 ///
 /// # Errors
 /// If the file exists or cannot be written.
 pub fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let written = write_beside(path, content)?;
-    // A power cut could leave an empty file. It would be refused, and the daemon would not start.
-    written.as_file().sync_all().map_err(|error| unwritable(path, error))?;
-    written.persist_noclobber(path).map(drop).map_err(|failed| unwritable(path, failed.error))
+    let (folder, name) = place_to_write(path)?;
+    let written = write_beside(&folder, content).and_then(|written| {
+        // A power cut could leave an empty file. It would be refused, and the daemon would not start.
+        written.file.sync_all()?;
+        written.create(&name)
+    });
+    written.map_err(|error| unwritable(path, error))
 }
 
 /// Writes a file, mode 0600, and replaces an existing one. Readers see the old or the new file.
@@ -156,7 +193,29 @@ pub fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// If the file cannot be written.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
-    write_beside(path, content)?.persist(path).map(drop).map_err(|failed| unwritable(path, failed.error))
+    let (folder, name) = place_to_write(path)?;
+    let written = write_beside(&folder, content).and_then(|written| written.replace(&name));
+    written.map_err(|error| unwritable(path, error))
+}
+
+fn place_to_write(path: &Path) -> Result<(Directory, OsString), Error> {
+    trusted_path::file(path).map_err(|error| misled(path, error, Access::Write))
+}
+
+fn write_beside<'a>(folder: &'a Directory, content: &[u8]) -> io::Result<Unfinished<'a>> {
+    check_size_limit(content.len())?;
+    let mut unfinished = folder.make_unfinished(OsStr::new(PREFIX))?;
+    unfinished.file.write_all(content)?;
+    Ok(unfinished)
+}
+
+/// Removes the file at `path`.
+///
+/// # Errors
+/// If it cannot be removed, or other users can lead the path elsewhere.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    let (folder, name) = place_to_write(path)?;
+    folder.remove(&name).map_err(|error| unwritable(path, error))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
@@ -170,37 +229,57 @@ fn unwritable(path: &Path, source: io::Error) -> Error {
 /// A lock on a file. It is released when this value is dropped, and when the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
-    file: fs_err::File,
+    file: File,
 }
 
 /// Locks the file at `path`, which is created if it does not exist; `None` while another process holds the lock.
 ///
 /// # Errors
-/// If the file cannot be created, opened or locked, or is not a regular file.
-pub fn lock(path: &Path) -> io::Result<Option<Lock>> {
-    let file = open_lock(path)?;
+/// If the file cannot be created, opened or locked, is not a regular file, or other users can lead the path elsewhere.
+pub fn lock(path: &Path) -> Result<Option<Lock>, LockError> {
+    let (folder, name) = trusted_path::file(path)?;
+    let file = open_lock(&folder, &name)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(Lock { file })),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(LockError::System(error.into())),
+    }
+}
+
+/// Why a file cannot be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Other users can lead its path elsewhere.
+    #[error(transparent)]
+    Path(trusted_path::Error),
+    /// The file cannot be opened or locked, or is not a regular file.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl From<trusted_path::Error> for LockError {
+    fn from(error: trusted_path::Error) -> Self {
+        match error {
+            trusted_path::Error::System { source, .. } => Self::System(source),
+            error => Self::Path(error),
+        }
     }
 }
 
 /// Opens a regular file and nothing else: opening a pipe for writing waits for a reader, and a device may do anything.
-fn open_lock(path: &Path) -> io::Result<fs_err::File> {
-    refuse_others(fs_err::symlink_metadata(path).ok().as_ref())?;
-    // Mode 0600, or another user could hold the lock. Links are not followed: another user may have made them.
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
-    let mut options = fs_err::OpenOptions::new();
-    let options = options.create(true).truncate(false).write(true).mode(0o600).custom_flags(flags);
-    let file = options.open(path).map_err(|error| system_reason(&error))?;
-    // The path may lead elsewhere by now, so the open file is checked too.
-    refuse_others(Some(&file.metadata().map_err(|error| system_reason(&error))?))?;
+fn open_lock(folder: &Directory, name: &OsStr) -> io::Result<File> {
+    if let Ok(found) = folder.find(name) {
+        refuse_others(content::FileKind::of_type(rustix::fs::FileType::from_raw_mode(found.st_mode)))?;
+    }
+    // Mode 0600, or another user could hold the lock.
+    let file = folder.open(name, OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK, 0o600)?;
+    // Another file may be there by now.
+    refuse_others(content::FileKind::of(file.metadata()?.file_type()))?;
     Ok(file)
 }
 
-fn refuse_others(found: Option<&Metadata>) -> io::Result<()> {
-    match found.and_then(|found| content::FileKind::of(found.file_type())) {
+fn refuse_others(kind: Option<content::FileKind>) -> io::Result<()> {
+    match kind {
         Some(kind) => Err(io::Error::other(content::ReadError::NotAFile(kind).to_string())),
         None => Ok(()),
     }
@@ -209,10 +288,19 @@ fn refuse_others(found: Option<&Metadata>) -> io::Result<()> {
 impl Lock {
     /// Whether the locked file is still the one at `path`, which other processes try to lock.
     pub fn is_at(&self, path: &Path) -> bool {
-        let id = |found: Metadata| (found.dev(), found.ino());
-        let (held, there) = (self.file.metadata().map(id), fs_err::symlink_metadata(path).map(id));
-        matches!((held, there), (Ok(held), Ok(there)) if held == there)
+        let held = self.file.metadata().map(|held| (held.dev(), held.ino()));
+        matches!((held, identity(path)), (Ok(held), Ok(there)) if held == there)
     }
+}
+
+/// Device and inode of the file at `path`. Does not follow a link there.
+///
+/// # Errors
+/// If there is none, or other users can lead the path elsewhere.
+pub fn identity(path: &Path) -> Result<(u64, u64), LockError> {
+    let (folder, name) = trusted_path::file(path)?;
+    let found = folder.find(&name)?;
+    Ok((found.st_dev, found.st_ino))
 }
 
 /// Removes the unfinished files that a killed process left in `directory`. No other process may be writing there.
@@ -224,33 +312,26 @@ pub fn sweep(directory: &Path) {
 /// longer than any writer takes.
 pub fn sweep_older(directory: &Path, age: time::Duration, now: OffsetDateTime) {
     remove_unfinished(directory, |found| {
-        found.modified().is_ok_and(|changed_at| now - OffsetDateTime::from(changed_at) > age)
+        OffsetDateTime::from_unix_timestamp(found.st_mtime).is_ok_and(|changed_at| now - changed_at > age)
     });
 }
 
-fn remove_unfinished(directory: &Path, may_go: impl Fn(&Metadata) -> bool) {
-    let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
-        if entry.metadata().is_ok_and(|found| may_go(&found)) {
+fn remove_unfinished(directory: &Path, may_go: impl Fn(&Stat) -> bool) {
+    let Ok(folder) = trusted_path::directory(directory) else { return };
+    for name in unfinished(&folder) {
+        if folder.find(&name).is_ok_and(|found| may_go(&found)) {
             // A file that cannot be removed only takes up space.
-            let _ = fs_err::remove_file(entry.path());
+            let _ = folder.remove(&name);
         }
     }
 }
 
+fn unfinished(folder: &Directory) -> impl Iterator<Item = OsString> {
+    let names = folder.names().into_iter();
+    names.filter(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+}
+
 const PREFIX: &str = ".anchord-";
-
-fn write_beside(path: &Path, content: &[u8]) -> Result<tempfile::NamedTempFile, Error> {
-    try_write_beside(path, content).map_err(|error| unwritable(path, error))
-}
-
-fn try_write_beside(path: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
-    check_size_limit(content.len())?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(PREFIX).tempfile_in(directory)?;
-    file.write_all(content)?;
-    Ok(file)
-}
 
 /// Fails if a file of this size would exceed RLIMIT_FSIZE. A process that writes beyond that limit is killed by SIGXFSZ
 /// before it can report why.
@@ -265,6 +346,8 @@ pub fn check_size_limit(bytes: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
 
     use super::*;
 
@@ -348,7 +431,7 @@ mod tests {
         assert_eq!(refused(&link), "it is a symbolic link, not a regular file");
         assert_eq!(refused(folder.path()), "it is a directory, not a regular file");
         // A pipe that has a reader could be opened.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
         let _reader = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(&path).unwrap();
         assert_eq!(refused(&path), "it is a pipe, not a regular file");
     }
@@ -364,6 +447,23 @@ mod tests {
         let _others = lock(&path).unwrap().unwrap();
 
         assert!(!held.is_at(&path));
+    }
+
+    #[test]
+    fn a_file_in_a_directory_that_others_can_write_to_is_neither_read_nor_written() {
+        let (folder, _) = folder();
+        let open = folder.path().join("open");
+        fs_err::create_dir(&open).unwrap();
+        let path = open.join("secret");
+        create(&path, b"secret").unwrap();
+        set_mode(&open, 0o777);
+
+        let refused = [read(&path, 64).map(drop), create(&path, b""), replace(&path, b""), remove(&path)];
+
+        assert!(refused.iter().all(|refused| matches!(refused, Err(Error::Path(_)))), "{refused:?}");
+        assert!(matches!(lock(&path), Err(LockError::Path(_))));
+        set_mode(&open, 0o1777);
+        assert_eq!(content(&path), b"secret", "with the sticky bit nobody else can exchange it");
     }
 
     #[test]

@@ -119,7 +119,10 @@ fn changes(
     not_dumpable();
     let (token_file, bearer) = match token_file(&settings, &running, &name) {
         Ok((file, bearer)) => (Some(file), bearer),
-        Err(unreadable) if asked.token_file_only => return Err(unreadable),
+        // Another file is there, or the file alone was asked for.
+        Err(unusable) if asked.token_file_only || unusable.reason() == Reason::FileUnusable => {
+            return Err(unusable);
+        }
         // Users who may use the session but not the daemon's files get the token from the daemon.
         Err(unreadable) => {
             let given = runtime.block_on(running.bearer(&settings, &name)).ok().and_then(printable);
@@ -220,20 +223,25 @@ fn no_bearer(path: &Path) -> Failure {
 const NEW_ONE: &str = "remove it and restart the daemon, which creates a new one";
 
 fn unreadable(path: &Path, session: &str, why: &content::ReadError) -> Failure {
+    let mut reason = Reason::FileUnusable;
     let hint = match why {
         content::ReadError::System(error) if error.kind() == io::ErrorKind::NotFound => {
+            reason = Reason::FileUnreadable;
             "make sure that the daemon serves container credentials (`enabled` in [container]), and give its \
              --runtime-directory if it is not the default"
                 .to_owned()
         }
-        content::ReadError::System(_) => format!(
-            "only the daemon's user may read it: run the command as that user, or give an AWS profile \
-             `credential_process = anchord credential-process --session {session}`"
-        ),
+        content::ReadError::System(_) => {
+            reason = Reason::FileForbidden;
+            format!(
+                "only the daemon's user may read it: run the command as that user, or give an AWS profile \
+                 `credential_process = anchord credential-process --session {session}`"
+            )
+        }
         _ => NEW_ONE.to_owned(),
     };
     let message = format!("cannot read the token file `{}`: {why}", path.display());
-    Failure::of(Reason::FileUnreadable, message, Some(hint.into()))
+    Failure::of(reason, message, Some(hint.into()))
 }
 
 fn bedrock_api_key(

@@ -1,9 +1,12 @@
 //! Replaces the file atomically, under a lock.
 //!
 //! A program that opens the file reads the complete old or new text, even after a power failure. If the path is a
-//! symbolic link, its target is replaced, unless another user created a link on the way. The new file has the owner,
+//! symbolic link, its target is replaced. No other user can choose which file is replaced ([`trusted_path`]): all that
+//! is done with the file and its lock is relative to the descriptor of their directory. The new file has the owner,
 //! permissions, access control list and extended attributes of the old one.
 
+use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::io::Read as _;
 use std::io::Write as _;
@@ -13,11 +16,10 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use rustix::fs::FlockOperation;
+use rustix::fs::OFlags;
 
 mod attributes;
-mod owner;
 
 use self::attributes::ExtendedAttributes;
 use super::doubts;
@@ -35,6 +37,9 @@ use anchord_core::text::Part::Key;
 use anchord_core::text::Part::Say;
 use anchord_core::text::Part::Set;
 use anchord_core::text::Text;
+use anchord_core::trusted_path;
+use anchord_core::trusted_path::Directory;
+use anchord_core::trusted_path::Unfinished;
 
 /// Why the file was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +74,9 @@ pub enum Error {
         /// The owner.
         owner: u32,
     },
-    /// Another user's link would decide which file is written.
-    #[error("`{}` is a symbolic link of user {owner}, which may lead to any file", path.display())]
-    ForeignLink {
-        /// Which link.
-        path: PathBuf,
-        /// The owner.
-        owner: u32,
-    },
+    /// Another user could choose the file that is written.
+    #[error(transparent)]
+    Path(trusted_path::Error),
     /// It has another encoding than UTF-8, in which no program would find the keys.
     #[error("`{}` is not text: it contains zero bytes, as UTF-16 does", path.display())]
     NotText {
@@ -123,9 +123,8 @@ impl Classify for Error {
             Self::Locked { .. } | Self::Restless { .. } => Reason::Busy,
             Self::Unreadable { .. } => Reason::FileUnreadable,
             Self::Unwritable { .. } => Reason::FileUnwritable,
-            Self::Foreign { .. } | Self::ForeignLink { .. } | Self::ForeignGroup { .. } => {
-                Reason::FileInsecure
-            }
+            Self::Foreign { .. } | Self::ForeignGroup { .. } => Reason::FileInsecure,
+            Self::Path(error) => error.reason(),
             Self::NotAFile { .. } | Self::NotText { .. } | Self::TooLarge { .. } => Reason::FileUnusable,
             Self::LongTerm => Reason::InvalidSetting,
             Self::Broken => Reason::Bug,
@@ -164,9 +163,7 @@ impl Classify for Error {
             Self::Unreadable { .. } => Some("let this user read it".into()),
             Self::NotAFile { .. } | Self::TooLarge { .. } => Some("choose another path".into()),
             Self::Foreign { owner, .. } => Some(format!("run as user {owner}, or choose another path").into()),
-            Self::ForeignLink { owner, .. } => {
-                Some(format!("run as user {owner}, or name the file by a path without this link").into())
-            }
+            Self::Path(error) => error.hint(),
             Self::NotText { .. } => Some("save it as UTF-8, or choose another path".into()),
             Self::ForeignGroup { group, .. } => Some(format!(
                 "make this user a member of group {group} (SupplementaryGroups= under systemd), or change the file's group"
@@ -188,7 +185,6 @@ impl Classify for Error {
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const LOCK_POLL: Duration = Duration::from_millis(20);
 const MAX_BYTES: u64 = 4 << 20;
-const ROOT: u32 = 0;
 
 /// Writes `credentials` into a profile of the file at `path`, and creates the file if it does not exist. Returns
 /// `false` if the file had them already.
@@ -202,7 +198,7 @@ pub async fn write(path: &Path, profile: &Profile, credentials: &Credentials) ->
     // On threads for blocking work, so that a file system that hangs delays nothing but this file.
     let path = path.to_path_buf();
     let (target, lock) = blocking(move || open_lock(&path)).await?;
-    let lock = take_lock(lock, &target).await?;
+    let lock = take_lock(lock, &target.lock_path()).await?;
     let (profile, credentials) = (profile.clone(), credentials.clone());
     blocking(move || {
         let _lock = lock;
@@ -232,122 +228,89 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Broken))
 }
 
-/// Resolves the symbolic links of `path`; the file need not exist. Refuses links of users that are not `trusted`, also
-/// those on the way to the file's folder. Such a link would decide which of our files is replaced, and if we are root,
-/// that can be any file of the host. This is also why the kernel cannot resolve the path for us.
-fn resolve(path: &Path, trusted: &[u32]) -> Result<PathBuf, Error> {
-    const MOST_LINKS: usize = 40;
-    let mut links = 0;
-    let mut resolved = PathBuf::new();
-    // The parts that are not resolved yet, the last one first.
-    let mut ahead: Vec<PathBuf> = parts(path);
-    while let Some(part) = ahead.pop() {
-        if part == Path::new("..") {
-            step_up(&mut resolved);
-            continue;
-        }
-        let at = resolved.join(part);
-        let Ok(target) = fs_err::read_link(&at) else {
-            resolved = at;
-            continue;
-        };
-        let owner = fs_err::symlink_metadata(&at).map(|link| link.uid());
-        if let Some(owner) = owner.ok().filter(|owner| !trusted.contains(owner)) {
-            return Err(Error::ForeignLink { path: at, owner });
-        }
-        // Links of /proc, such as /proc/7/root, do not lead to the path that they show. Only the kernel can follow
-        // them.
-        if !ahead.is_empty() && is_of_processes(&resolved) {
-            resolved = at;
-            continue;
-        }
-        links += 1;
-        if links > MOST_LINKS {
-            let source = io::Error::from_raw_os_error(rustix::io::Errno::LOOP.raw_os_error());
-            return Err(Error::Unreadable { path: at, source });
-        }
-        if ahead.is_empty() && is_called_a_folder(&target) {
-            return Err(Error::NotAFile { path: at });
-        }
-        ahead.extend(parts(&target));
+/// The file to write, by its directory and its name.
+#[derive(Debug)]
+struct Target {
+    folder: Directory,
+    name: OsString,
+    /// The path, for messages.
+    path: PathBuf,
+}
+
+impl Target {
+    /// Follows `path`, and makes missing directories. The file need not exist.
+    fn find(path: &Path) -> Result<Self, Error> {
+        let (folder, name) = trusted_path::file_for_its_user(path).map_err(|error| match error {
+            trusted_path::Error::System { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+                Error::NotAFile { path: path.into() }
+            }
+            trusted_path::Error::System { path, source } => Error::Unwritable { path, source },
+            error => Error::Path(error),
+        })?;
+        Ok(Self { path: folder.path_of(&name), folder, name })
     }
-    Ok(resolved)
-}
 
-/// The parts of a path, the last one first. The root directory is a part too: joined to another path, it replaces it.
-fn parts(path: &Path) -> Vec<PathBuf> {
-    path.components()
-        .rev()
-        .map(|part| PathBuf::from(part.as_os_str()))
-        .filter(|part| part != Path::new("."))
-        .collect()
-}
+    /// A name beside the file.
+    fn beside(&self, suffix: &str) -> OsString {
+        let mut name = OsString::from(".");
+        name.push(&self.name);
+        name.push(suffix);
+        name
+    }
 
-/// Changes to the folder above. `resolved` has no links.
-fn step_up(resolved: &mut PathBuf) {
-    if resolved.as_os_str().is_empty() || resolved.ends_with("..") {
-        resolved.push("..");
-    } else {
-        // The root is above itself.
-        resolved.pop();
+    fn lock_path(&self) -> PathBuf {
+        self.folder.path_of(&self.beside(LOCK))
+    }
+
+    fn unwritable(&self, source: io::Error) -> Error {
+        Error::Unwritable { path: self.path.clone(), source }
+    }
+
+    /// Refuses a file that another user may have made to get what is written to it, and whatever is no file. Checked
+    /// before a lock file is created beside it.
+    fn check(&self) -> Result<(), Error> {
+        let Ok(found) = self.folder.find(&self.name) else { return Ok(()) };
+        let path = self.path.clone();
+        if content::FileKind::of_type(rustix::fs::FileType::from_raw_mode(found.st_mode)).is_some() {
+            return Err(Error::NotAFile { path });
+        }
+        if !self.folder.may_have_file_of(found.st_uid) {
+            return Err(Error::Foreign { path, owner: found.st_uid });
+        }
+        Ok(())
     }
 }
 
-fn is_of_processes(folder: &Path) -> bool {
-    rustix::fs::statfs(folder).is_ok_and(|found| found.f_type == rustix::fs::PROC_SUPER_MAGIC)
-}
-
-fn is_called_a_folder(path: &Path) -> bool {
-    let bytes = path.as_os_str().as_encoded_bytes();
-    path.file_name().is_none() || bytes.ends_with(b"/") || bytes.ends_with(b"/.")
-}
-
-/// Checks this before a lock file is created beside it.
-fn refuse_what_is_no_file(path: &Path) -> Result<(), Error> {
-    if fs_err::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(Error::NotAFile { path: path.into() });
-    }
-    Ok(())
-}
+const LOCK: &str = ".lock";
+const UNFINISHED: &str = ".anchord-";
 
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
-    let mut name = std::ffi::OsString::from(prefix);
-    name.push(path.file_name().unwrap_or_default());
-    name.push(suffix);
-    folder(path).join(name)
-}
-
-/// Resolves `path` and opens the lock file of its target, without taking the lock. The lock file is never removed:
-/// otherwise one process could hold the lock of the removed file, and another the lock of a new one.
-fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
-    if is_called_a_folder(path) {
-        return Err(Error::NotAFile { path: path.into() });
-    }
-    let target = resolve(path, &[rustix::process::geteuid().as_raw(), ROOT])?;
-    refuse_what_is_no_file(&target)?;
-    let folder = folder(&target);
-    owner::make_folder(folder).map_err(|source| Error::Unwritable { path: folder.into(), source })?;
-    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
-    let mut options = fs_err::OpenOptions::new();
-    options.write(true).mode(0o600).custom_flags(flags);
-    let path = lock_path(&target);
-    let lock = match options.clone().create_new(true).open(&path) {
+/// Finds the file of `path` and opens its lock file, without taking the lock. The lock file is never removed: otherwise
+/// one process could hold the lock of the removed file, and another the lock of a new one.
+fn open_lock(path: &Path) -> Result<(Target, File), Error> {
+    let target = Target::find(path)?;
+    target.check()?;
+    let name = target.beside(LOCK);
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+    let lock = match target.folder.open(&name, flags | OFlags::CREATE | OFlags::EXCL, 0o600) {
         Ok(made) => {
-            owner::give_to_owner_of(folder, made.file());
+            target.folder.give_to_owner(&made);
             Ok(made)
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(&path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => target.folder.open(&name, flags, 0),
         Err(error) => Err(error),
     };
-    lock.map_err(|error| unlockable(&target, &error)).map(|lock| (target, lock))
+    match lock {
+        Ok(lock) => Ok((target, lock)),
+        Err(source) => Err(Error::Unwritable { path: target.lock_path(), source }),
+    }
 }
 
 /// Waits for the lock. The kernel releases it when the process ends, also if it is killed.
-async fn take_lock(mut lock: fs_err::File, target: &Path) -> Result<fs_err::File, Error> {
+async fn take_lock(mut lock: File, path: &Path) -> Result<File, Error> {
     let gives_up_at = tokio::time::Instant::now() + LOCK_PATIENCE;
     loop {
         let (back, taken) = blocking(move || {
@@ -359,21 +322,13 @@ async fn take_lock(mut lock: fs_err::File, target: &Path) -> Result<fs_err::File
         match taken {
             Ok(()) => return Ok(lock),
             Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(unlockable(target, &error.into())),
+            Err(error) => return Err(Error::Unwritable { path: path.into(), source: error.into() }),
         }
         if tokio::time::Instant::now() >= gives_up_at {
-            return Err(Error::Locked { path: lock_path(target) });
+            return Err(Error::Locked { path: path.into() });
         }
         tokio::time::sleep(LOCK_POLL).await;
     }
-}
-
-fn lock_path(target: &Path) -> PathBuf {
-    beside(target, ".", ".lock")
-}
-
-fn unlockable(target: &Path, error: &io::Error) -> Error {
-    Error::Unwritable { path: lock_path(target), source: system_reason(error) }
 }
 
 /// The file before the change, and what is needed to see if it has changed since.
@@ -384,33 +339,41 @@ struct OldFile {
 }
 
 impl OldFile {
-    fn is_unchanged(&self, now: Option<&std::fs::Metadata>) -> bool {
-        let version = |metadata: &std::fs::Metadata| {
-            (metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec())
-        };
-        self.metadata.as_ref().map(version) == now.map(version)
+    /// Whether the file that has its name by now is the same one, with the same content.
+    fn is_unchanged(&self, now: Option<rustix::fs::Stat>) -> bool {
+        let old = self.metadata.as_ref();
+        let old = old.map(|old| (old.dev(), old.ino(), old.size(), old.mtime(), old.mtime_nsec()));
+        let number = |value: i64| u64::try_from(value).unwrap_or_default();
+        let now = now.map(|now| {
+            let nanoseconds = i64::try_from(now.st_mtime_nsec).unwrap_or_default();
+            (now.st_dev, now.st_ino, number(now.st_size), now.st_mtime, nanoseconds)
+        });
+        old == now
     }
 }
 
-fn read(path: &Path) -> Result<OldFile, Error> {
+fn read(target: &Target) -> Result<OldFile, Error> {
+    let path = &target.path;
     let unreadable =
-        |error: io::Error| Error::Unreadable { path: path.into(), source: system_reason(&error) };
-    // The path was resolved before. A link that was created since then is not followed.
-    let (file, metadata) = match content::open(path, rustix::fs::OFlags::NOFOLLOW) {
+        |error: io::Error| Error::Unreadable { path: path.clone(), source: system_reason(&error) };
+    let (mut file, metadata) = match target.folder.open_file(&target.name) {
         Ok(opened) => opened,
         Err(content::ReadError::System(error)) if error.kind() == io::ErrorKind::NotFound => {
             let text = Secret::new(Vec::new());
             return Ok(OldFile { text, metadata: None, attributes: ExtendedAttributes::default() });
         }
         Err(content::ReadError::System(error)) => return Err(unreadable(error)),
-        Err(_) => return Err(Error::NotAFile { path: path.into() }),
+        Err(_) => return Err(Error::NotAFile { path: path.clone() }),
     };
-    if metadata.len() > MAX_BYTES {
-        return Err(Error::TooLarge { path: path.into() });
+    if !target.folder.may_have_file_of(metadata.uid()) {
+        return Err(Error::Foreign { path: path.clone(), owner: metadata.uid() });
     }
-    let attributes = ExtendedAttributes::of(file.file());
+    if metadata.len() > MAX_BYTES {
+        return Err(Error::TooLarge { path: path.clone() });
+    }
+    let attributes = ExtendedAttributes::of(&file);
     let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
-    file.take(MAX_BYTES).read_to_end(&mut text).map_err(unreadable)?;
+    (&mut file).take(MAX_BYTES).read_to_end(&mut text).map_err(unreadable)?;
     Ok(OldFile { text: Secret::new(text), metadata: Some(metadata), attributes })
 }
 
@@ -420,67 +383,57 @@ fn read(path: &Path) -> Result<OldFile, Error> {
 /// text is written to a temporary file in the same folder, then the file is compared with what was read, and only if it
 /// has not changed, it is replaced by a rename. Otherwise its new text is read and edited. What remains is the moment
 /// between the comparison and the rename: Linux has no rename that depends on the content of its target.
-fn replace(path: &Path, change: impl Fn(&[u8]) -> Option<Secret<Vec<u8>>>) -> Result<bool, Error> {
+fn replace(target: &Target, change: impl Fn(&[u8]) -> Option<Secret<Vec<u8>>>) -> Result<bool, Error> {
     const ATTEMPTS: usize = 5;
-    sweep(path);
+    sweep(target);
     for _ in 0..ATTEMPTS {
-        let found = read(path)?;
+        let found = read(target)?;
         if found.text.expose().contains(&0) {
-            return Err(Error::NotText { path: path.into() });
+            return Err(Error::NotText { path: target.path.clone() });
         }
         // A text over the limit could not be read the next time, so it is not written.
         let new = change(found.text.expose()).filter(|new| new.expose().len() as u64 <= MAX_BYTES);
-        let new = new.ok_or_else(|| Error::TooLarge { path: path.into() })?;
+        let new = new.ok_or_else(|| Error::TooLarge { path: target.path.clone() })?;
         if new == found.text {
             return Ok(false);
         }
-        let file = write_beside(path, &new, &found)?;
-        if !found.is_unchanged(std::fs::metadata(path).ok().as_ref()) {
+        let file = write_beside(target, &new, &found)?;
+        if !found.is_unchanged(target.folder.find(&target.name).ok()) {
             continue;
         }
-        file.persist(path).map_err(|failed| unwritable(path, failed.error))?;
+        file.replace(&target.name).map_err(|error| target.unwritable(error))?;
         // Makes the rename durable. Some file systems cannot do this; the file is complete without it.
-        let _ = fs_err::File::open(folder(path)).and_then(|folder| folder.sync_all());
+        let _ = target.folder.sync();
         return Ok(true);
     }
-    Err(Error::Restless { path: path.into() })
-}
-
-fn unwritable(path: &Path, source: io::Error) -> Error {
-    Error::Unwritable { path: path.into(), source }
+    Err(Error::Restless { path: target.path.clone() })
 }
 
 /// Writes the text to a temporary file in the same folder, with the owner, permissions and attributes of the old file,
 /// and flushes it to disk.
-fn write_beside(
-    path: &Path,
+fn write_beside<'a>(
+    target: &'a Target,
     content: &Secret<Vec<u8>>,
     old: &OldFile,
-) -> Result<tempfile::NamedTempFile, Error> {
-    let unwritable = |source: io::Error| unwritable(path, source);
+) -> Result<Unfinished<'a>, Error> {
+    let unwritable = |source: io::Error| target.unwritable(source);
     private_file::check_size_limit(content.expose().len()).map_err(unwritable)?;
-    let prefix = beside(path, ".", ".anchord-");
-    let prefix = prefix.file_name().unwrap_or_default();
-    let mut file = tempfile::Builder::new().prefix(prefix).tempfile_in(folder(path)).map_err(|error| {
-        // tempfile adds its own path to the error; the number of the system's error does without.
-        unwritable(error.raw_os_error().map_or(error, io::Error::from_raw_os_error))
-    })?;
+    let mut new = target.folder.make_unfinished(&target.beside(UNFINISHED)).map_err(unwritable)?;
     match old {
         OldFile { metadata: Some(metadata), attributes, .. } => {
-            attributes.give_to(file.as_file());
-            keep_owner(path, file.as_file(), metadata)?;
-            attributes.set_rights(file.as_file(), metadata.mode() & 0o7777).map_err(unwritable)?;
+            attributes.give_to(&new.file);
+            keep_owner(&target.path, &new.file, metadata)?;
+            attributes.set_rights(&new.file, metadata.mode() & 0o7777).map_err(unwritable)?;
         }
-        OldFile { metadata: None, .. } => owner::give_to_owner_of(folder(path), file.as_file()),
+        OldFile { metadata: None, .. } => target.folder.give_to_owner(&new.file),
     }
-    // Not through tempfile, which would add the random name of its file to errors.
-    file.as_file_mut().write_all(content.expose()).map_err(unwritable)?;
-    file.as_file().sync_all().map_err(unwritable)?;
-    Ok(file)
+    new.file.write_all(content.expose()).map_err(unwritable)?;
+    new.file.sync_all().map_err(unwritable)?;
+    Ok(new)
 }
 
-fn keep_owner(path: &Path, file: &std::fs::File, old: &std::fs::Metadata) -> Result<(), Error> {
-    let unwritable = |source: io::Error| unwritable(path, source);
+fn keep_owner(path: &Path, file: &File, old: &std::fs::Metadata) -> Result<(), Error> {
+    let unwritable = |source: io::Error| Error::Unwritable { path: path.into(), source };
     let new = file.metadata().map_err(unwritable)?;
     if (new.uid(), new.gid()) == (old.uid(), old.gid()) {
         return Ok(());
@@ -495,12 +448,12 @@ fn keep_owner(path: &Path, file: &std::fs::File, old: &std::fs::Metadata) -> Res
 }
 
 /// Removes temporary files of a writer that was killed. We hold the lock, so no other writer uses them.
-fn sweep(path: &Path) {
-    let prefix = beside(path, ".", ".anchord-");
-    let prefix = prefix.file_name().unwrap_or_default().as_encoded_bytes();
-    let entries = fs_err::read_dir(folder(path)).into_iter().flatten().flatten();
-    for entry in entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix)) {
-        let _ = fs_err::remove_file(entry.path());
+fn sweep(target: &Target) {
+    let prefix = target.beside(UNFINISHED);
+    for name in target.folder.names() {
+        if name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            let _ = target.folder.remove(&name);
+        }
     }
 }
 

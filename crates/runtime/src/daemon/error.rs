@@ -10,6 +10,7 @@ use anchord_core::failure::Reason;
 use anchord_core::text::Part::Key;
 use anchord_core::text::Part::Say;
 use anchord_core::text::Text;
+use anchord_core::trusted_path;
 use anchord_frontend::files;
 
 /// Why the daemon could not be built.
@@ -39,6 +40,9 @@ pub enum Error {
         /// Its permissions.
         mode: u32,
     },
+    /// Other users can lead the path of the runtime directory elsewhere.
+    #[error(transparent)]
+    Path(trusted_path::Error),
     /// Another daemon uses the runtime directory.
     #[error("another daemon uses the runtime directory `{}`", path.display())]
     InUse {
@@ -64,6 +68,7 @@ impl Classify for Error {
             Self::Assembly(error) => error.reason(),
             Self::RuntimeDirectory { .. } => Reason::FileUnwritable,
             Self::OpenDirectory { .. } => Reason::FileInsecure,
+            Self::Path(error) => error.reason(),
             Self::InUse { .. } | Self::Passed(_) => Reason::AddressUnusable,
             Self::Broken(_) => Reason::Bug,
         }
@@ -74,6 +79,7 @@ impl Classify for Error {
             Self::Socket(error) => error.hint(),
             Self::File(error) => error.hint(),
             Self::Assembly(error) => error.hint(),
+            Self::Path(error) => error.hint(),
             Self::RuntimeDirectory { .. } => Some(Text::of(&[
                 Say("set "),
                 Key("runtime_directory"),

@@ -1,7 +1,5 @@
 //! The runtime directory: private, and locked by one daemon at a time.
 
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,26 +15,30 @@ use tracing::warn;
 use super::Error;
 use super::secrets::Secrets;
 use anchord_core::event;
-use anchord_core::failure::system_reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
+use anchord_core::private_file::LockError;
 use anchord_core::reported::Reported;
+use anchord_core::trusted_path;
 
 /// Makes the runtime directory, unless systemd has made it already, without access for other users. A user who can
-/// write to it could replace the daemon's socket.
+/// write to it, or lead its path elsewhere, could replace the daemon's socket.
 ///
 /// # Errors
-/// If it cannot be made, or other users can write to it.
+/// If it cannot be made, or other users can write to it or to a directory of its path.
 pub fn make_runtime_directory(path: &Path) -> Result<(), Error> {
-    let failed =
-        |error: std::io::Error| Error::RuntimeDirectory { path: path.into(), source: system_reason(&error) };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
-    let found = fs_err::metadata(path).map_err(failed)?;
-    let is_trusted = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
-    if is_trusted && found.mode() & 0o022 == 0 {
-        return Ok(());
+    let made = trusted_path::make_directory(path).map_err(|error| match error {
+        trusted_path::Error::System { source, .. } => Error::RuntimeDirectory { path: path.into(), source },
+        trusted_path::Error::Writable { path: part, owner, mode } if part == path => {
+            Error::OpenDirectory { path: part, owner, mode }
+        }
+        error => Error::Path(error),
+    })?;
+    // Stricter than its path: neither a sticky bit nor a private group is enough here.
+    if made.mode() & 0o022 != 0 {
+        return Err(Error::OpenDirectory { path: path.into(), owner: made.owner(), mode: made.mode() });
     }
-    Err(Error::OpenDirectory { path: path.into(), owner: found.uid(), mode: found.mode() & 0o7777 })
+    Ok(())
 }
 
 /// A runtime directory that no other daemon uses.
@@ -137,7 +139,8 @@ fn lock(path: &Path) -> Result<Option<Lock>, Error> {
     match private_file::lock(&lock_path(path)) {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) => Err(Error::InUse { path: path.into() }),
-        Err(error) => {
+        Err(LockError::Path(error)) => Err(Error::Path(error)),
+        Err(LockError::System(error)) => {
             let path = path.display();
             warn!(
                 event = event::RUNTIME_DIRECTORY_NOT_LOCKED,
@@ -158,6 +161,8 @@ const POLL: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
     use anchord_core::failure::Failure;
 

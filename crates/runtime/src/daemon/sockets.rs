@@ -1,18 +1,19 @@
 //! Binds the listeners of the settings. Detects whether a daemon still uses a Unix socket, and binds a deleted one
 //! again.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpListener as StdTcpListener;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::fs::AtFlags;
+use rustix::fs::FileType;
+use rustix::fs::Mode;
 use rustix::net::AddressFamily;
 use rustix::net::SocketAddrUnix;
 use rustix::net::SocketFlags;
@@ -29,9 +30,12 @@ use anchord_core::failure::Reason;
 use anchord_core::failure::system_reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
+use anchord_core::private_file::LockError;
 use anchord_core::text::Part::Key;
 use anchord_core::text::Part::Say;
 use anchord_core::text::Text;
+use anchord_core::trusted_path;
+use anchord_core::trusted_path::Directory;
 use anchord_frontend::Connection;
 use anchord_frontend::Listen;
 use anchord_frontend::Peer;
@@ -83,11 +87,17 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Other users can lead the Unix socket's path elsewhere.
+    #[error(transparent)]
+    Path(trusted_path::Error),
 }
 
 impl Classify for Error {
     fn reason(&self) -> Reason {
-        Reason::AddressUnusable
+        match self {
+            Self::Path(error) => error.reason(),
+            _ => Reason::AddressUnusable,
+        }
     }
 
     fn hint(&self) -> Option<Text> {
@@ -122,6 +132,7 @@ impl Classify for Error {
                 path.parent().unwrap_or(path).display()
             )
             .into(),
+            Self::Path(error) => return error.hint(),
         })
     }
 }
@@ -232,8 +243,8 @@ pub(super) struct SocketPlace {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if file_at(&self.place.path).is_ok_and(|there| there == self.place.file) {
-            let _ = fs_err::remove_file(&self.place.path);
+        if private_file::identity(&self.place.path).is_ok_and(|there| there == self.place.file) {
+            let _ = private_file::remove(&self.place.path);
         }
     }
 }
@@ -267,11 +278,11 @@ impl SocketPlace {
     /// # Errors
     /// If it cannot be bound, or another file is at the path, which stays unchanged.
     pub(super) fn bind_again(&self) -> Result<Option<(StdListener, Self)>, Error> {
-        match file_at(&self.path) {
+        match private_file::identity(&self.path) {
             Ok(there) if there == self.file => return Ok(None),
             Ok(_) => return Err(Error::Displaced { path: self.path.clone() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::Unix { path: self.path.clone(), source: system_reason(&error) }),
+            Err(LockError::System(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unusable(&self.path, error)),
         }
         // If the whole folder was deleted, the lock's file is gone too, and another daemon could lock a new one.
         let lock = if self.lock.is_at(&lock_path(&self.path)) {
@@ -288,9 +299,8 @@ impl SocketPlace {
 }
 
 fn bind_at(path: &Path, mode: u32, lock: Arc<Lock>) -> Result<(StdListener, SocketPlace), Error> {
-    let failed = |source| Error::Unix { path: path.into(), source };
-    let listener = bind(path, mode).map_err(|error| failed(error.into()))?;
-    let file = file_at(path).map_err(|error| failed(system_reason(&error)))?;
+    let listener = bind(path, mode)?;
+    let file = private_file::identity(path).map_err(|error| unusable(path, error))?;
     Ok((listener, SocketPlace { path: path.into(), mode, file, lock }))
 }
 
@@ -300,13 +310,15 @@ fn in_runtime(listener: StdListener, path: &Path) -> Result<UnixListener, Error>
     UnixListener::from_std(listener).map_err(failed)
 }
 
-fn file_at(path: &Path) -> io::Result<(u64, u64)> {
-    fs_err::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+fn unusable(path: &Path, error: LockError) -> Error {
+    match error {
+        LockError::Path(error) => Error::Path(error),
+        LockError::System(source) => Error::Unix { path: path.into(), source },
+    }
 }
 
 fn lock_beside(path: &Path) -> Result<Lock, Error> {
-    let found =
-        private_file::lock(&lock_path(path)).map_err(|source| Error::Unix { path: path.into(), source })?;
+    let found = private_file::lock(&lock_path(path)).map_err(|error| unusable(path, error))?;
     found.ok_or_else(|| Error::Taken { path: path.into() })
 }
 
@@ -318,10 +330,11 @@ fn lock_path(socket: &Path) -> PathBuf {
 
 async fn remove_stale(path: &Path) -> Result<(), Error> {
     let failed = |error: io::Error| Error::Unix { path: path.into(), source: system_reason(&error) };
-    match fs_err::symlink_metadata(path) {
+    let (folder, name) = folder_of(path)?;
+    match folder.find(&name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
-        Ok(metadata) if !metadata.file_type().is_socket() => {
+        Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Socket => {
             return Err(Error::NotASocket { path: path.into() });
         }
         Ok(_) => {}
@@ -331,22 +344,37 @@ async fn remove_stale(path: &Path) -> Result<(), Error> {
         // Its queue is full, so a daemon listens.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::Taken { path: path.into() }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs_err::remove_file(path).map_err(failed)
+            folder.remove(&name).map_err(failed)
         }
         Err(error) => Err(failed(error)),
     }
 }
 
+fn folder_of(path: &Path) -> Result<(Directory, OsString), Error> {
+    trusted_path::file(path).map_err(|error| unusable(path, error.into()))
+}
+
 /// Binds so that other users never have access to the file: on Linux the socket's mode before `bind` becomes the
 /// file's.
-fn bind(path: &Path, mode: u32) -> Result<StdListener, rustix::io::Errno> {
+///
+/// `bind` takes no descriptor of a directory. The path is used, because it was just judged: only root and this user
+/// can change a part of it. `/proc/self/fd/N/NAME` would do, but the kernel would show clients and `ss` that name.
+fn bind(path: &Path, mode: u32) -> Result<StdListener, Error> {
+    let (folder, name) = folder_of(path)?;
+    let bound = try_bind(path).and_then(|socket| {
+        // Fails if the socket is not in the directory that was judged.
+        rustix::fs::chmodat(folder.descriptor(), &*name, Mode::from(mode), AtFlags::empty())?;
+        Ok(socket)
+    });
+    bound.map_err(|errno| Error::Unix { path: path.into(), source: errno.into() })
+}
+
+fn try_bind(path: &Path) -> Result<StdListener, rustix::io::Errno> {
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&socket, BACKLOG)?;
-    let permissions = std::fs::Permissions::from_mode(mode);
-    fs_err::set_permissions(path, permissions).map_err(|_| rustix::io::Errno::ACCESS)?;
     Ok(socket.into())
 }
 
@@ -473,6 +501,23 @@ mod tests {
 
         assert!(unix(&path, 0o600).await.is_err());
         assert!(!target.exists());
+    }
+
+    #[tokio::test]
+    async fn no_socket_is_bound_where_others_could_exchange_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (folder, path) = folder();
+        let set_mode = |mode: u32| {
+            fs_err::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+
+        set_mode(0o777);
+        let refused = unix(&path, 0o600).await.unwrap_err();
+
+        assert!(matches!(refused, Error::Path(_)), "{refused}");
+        assert!(!path.exists() && !lock_path(&path).exists());
+        set_mode(0o1777);
+        assert!(unix(&path, 0o600).await.is_ok(), "nobody else can remove it from a sticky directory");
     }
 
     #[tokio::test]

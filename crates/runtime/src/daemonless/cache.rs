@@ -6,7 +6,6 @@
 //! counts as absent.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -25,6 +24,8 @@ use anchord_core::failure::Failure;
 use anchord_core::failure::Reason;
 use anchord_core::private_file;
 use anchord_core::private_file::Lock;
+use anchord_core::private_file::LockError;
+use anchord_core::trusted_path;
 
 /// The cache of one session.
 pub(super) struct Cache {
@@ -57,9 +58,8 @@ impl Cache {
         identity: Option<String>,
     ) -> Option<Self> {
         let folder = folder(environment)?;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
-        let owner = fs_err::symlink_metadata(&folder).ok()?;
-        if owner.uid() != environment.uid() || owner.mode() & 0o022 != 0 {
+        let made = trusted_path::make_directory(&folder).ok()?;
+        if made.owner() != environment.uid() || made.mode() & 0o022 != 0 {
             return None;
         }
         let host = &sha256_hex(environment.host().as_bytes())[..16];
@@ -144,8 +144,8 @@ impl Cache {
         // Check again: another process may have renewed the entry before this one got the lock.
         if is_over() {
             // An error only leaves a useless file.
-            let _ = fs_err::remove_file(file);
-            let _ = fs_err::remove_file(&lock_path);
+            let _ = private_file::remove(file);
+            let _ = private_file::remove(&lock_path);
         }
     }
 
@@ -207,7 +207,9 @@ fn lock(path: &Path) -> LockAttempt {
             Ok(Some(lock)) if lock.is_at(path) => return LockAttempt::Ours(lock),
             Ok(Some(_)) => {}
             Ok(None) => return LockAttempt::Held,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return LockAttempt::Held,
+            Err(LockError::System(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                return LockAttempt::Held;
+            }
             Err(_) => return LockAttempt::Impossible,
         }
     }

@@ -87,7 +87,7 @@ impl Store {
             let next = AtomicUsize::new(usize::from(passed.iter().any(|(name, _)| name == NAMES[0])));
             // An earlier run without systemd's store may have left a file. It is older than the descriptors, so remove
             // it.
-            let _ = runtime_directory.map(|path| fs_err::remove_file(path.join(FILE)));
+            let _ = runtime_directory.map(|path| private_file::remove(&path.join(FILE)));
             return Self::Descriptors { passed, next };
         }
         let Some(runtime_directory) = runtime_directory else {
