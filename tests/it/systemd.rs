@@ -159,3 +159,19 @@ fn what_the_readme_adds_to_the_units_is_what_systemd_expects() {
         verify("--system", &units);
     }
 }
+
+#[tokio::test]
+async fn a_passed_socket_that_other_hosts_can_reach_is_refused_at_the_start() {
+    let stage = Stage::new().await;
+    let mut systemd = anchord_testing::stage::Systemd::new(&stage);
+    systemd.tcp = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+
+    let (code, said) = systemd.start(&stage).ended().await;
+
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("systemd passed a socket on 0.0.0.0:") && said.contains("which other hosts can reach"),
+        "{said}"
+    );
+    assert!(said.contains("hint: set `ListenStream=`"), "{said}");
+}

@@ -19,6 +19,10 @@ pub struct RequestGuard {
     addresses: Vec<IpAddr>,
 }
 
+/// The metadata service of EC2 (EC2 User Guide, "Access instance metadata").
+const EC2_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+const EC2_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254));
+
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denial {
@@ -42,11 +46,12 @@ impl Denial {
 }
 
 impl RequestGuard {
-    /// A guard for a listener on the addresses `own`. It also admits `localhost`, `127.0.0.1` and `::1`. It ignores an
-    /// unspecified address (`0.0.0.0`), which names no host.
+    /// A guard for a listener on the addresses `own`. It also admits `localhost`, `127.0.0.1`, `::1`, and the addresses of
+    /// EC2's metadata service, which hosts redirect here: SDKs then send its address. It ignores an unspecified address
+    /// (`0.0.0.0`), which names no host.
     pub fn new(own: impl IntoIterator<Item = IpAddr>) -> Self {
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        let addresses = loopback.into_iter().chain(own).filter(|address| !address.is_unspecified()).collect();
+        let always = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST), EC2_V4, EC2_V6];
+        let addresses = always.into_iter().chain(own).filter(|address| !address.is_unspecified()).collect();
         Self { addresses }
     }
 
@@ -169,6 +174,9 @@ mod tests {
             "[::1]",
             "[::1]:9911",
             "0:0:0:0:0:0:0:1",
+            "169.254.169.254",
+            "169.254.169.254:80",
+            "[fd00:ec2::254]",
             "169.254.170.2",
             "169.254.170.2:80",
         ] {
@@ -186,6 +194,7 @@ mod tests {
             "localhost.",
             "127.0.0.1.nip.io",
             "127.0.0.2",
+            "169.254.169.253",
             "127.1",
             "2130706433",
             "0.0.0.0",
