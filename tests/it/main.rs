@@ -42,3 +42,4 @@ mod systemd;
 mod taken_back;
 mod transport;
 mod update;
+mod waiting;
