@@ -285,7 +285,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_gives_up_when_its_patience_ends() {
         let rig = rig(Snapshot::first(NOON));
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
 
         let refused = rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err();
 
@@ -314,7 +314,7 @@ mod tests {
             tokio::time::sleep(PATIENCE / 2).await;
             rig.published.send_replace(lapsed(Duration::MINUTE));
         };
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
 
         let (refused, ()) = tokio::join!(rig.handle.hand_out(Freshness::Full, PATIENCE), fail);
 
@@ -356,7 +356,7 @@ mod tests {
         let short_of_patience = Patience::from_millis(600);
         for (pause, patience) in [(700, short_of_patience), (1001, PATIENCE * 8), (30_000, PATIENCE * 8)] {
             let rig = rig(lapsed(Duration::milliseconds(pause)));
-            let started = tokio::time::Instant::now();
+            let started = Instant::now();
 
             let refused = rig.handle.hand_out(Freshness::Full, patience).await.unwrap_err();
 
