@@ -44,3 +44,4 @@ mod systemd;
 mod taken_back;
 mod transport;
 mod update;
+mod waiting;

@@ -22,6 +22,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use crate::outage::Inside;
 use crate::outage::StillTime;
 use crate::outage::settings;
+use crate::outage::while_time_passes;
 use anchord_testing::stage::Stage;
 use anchord_testing::stage::client;
 use anchord_testing::stage::process::PATIENCE;
@@ -171,7 +172,7 @@ async fn a_session_is_renewed_in_the_background_and_outlives_an_outage() {
     tokio::time::advance(Duration::from_secs(58 * 60)).await;
     let in_the_outage = key_id(&provider).await;
     tokio::time::advance(Duration::from_secs(60)).await;
-    let at_the_end = provided(&provider).await;
+    let at_the_end = while_time_passes(provided(&provider)).await;
     drop(still);
 
     assert_eq!(renewed, in_the_outage);

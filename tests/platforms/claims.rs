@@ -27,29 +27,12 @@ const OBJECT_STORE_TOKEN: Reason = Reason {
     signs: &["169.254.169.254", "the proxy was asked"],
 };
 
-const KOTLIN_HOST: Reason = Reason {
-    text: "the SDK: it sends `Host: ::1:9911` without brackets, which RFC 9110 does not allow and anchord refuses",
-    signs: &["No identity could be resolved"],
-};
-
-const KOTLIN_NO_PROXY: Reason = Reason {
-    text: "the SDK: `::1` in `NO_PROXY` ends its request with a `NumberFormatException`; it works without `::1`",
-    signs: &["NumberFormatException"],
-};
-
 const LOOPBACK_BY_PROXY: Reason =
     Reason { text: "the client: it sends loopback traffic to the proxy", signs: &["the proxy was asked"] };
 
 /// In the order of their footnotes.
-pub(crate) const REASONS: [&Reason; 7] = [
-    &GO_V1_TOKEN_FILE,
-    &RUBY_PORT,
-    &RUBY_CONTAINER,
-    &OBJECT_STORE_TOKEN,
-    &KOTLIN_HOST,
-    &KOTLIN_NO_PROXY,
-    &LOOPBACK_BY_PROXY,
-];
+pub(crate) const REASONS: [&Reason; 5] =
+    [&GO_V1_TOKEN_FILE, &RUBY_PORT, &RUBY_CONTAINER, &OBJECT_STORE_TOKEN, &LOOPBACK_BY_PROXY];
 
 impl Cell {
     pub(crate) fn claim(&self) -> Claim {
@@ -64,8 +47,6 @@ impl Cell {
             }
             (Sdk::ObjectStore, Channel::ContainerVariable, _) => Claim::Fails(&OBJECT_STORE_TOKEN),
             (_, Channel::Process, _) => Claim::Works,
-            (Sdk::Kotlin, _, Situation::Ipv6) => Claim::Fails(&KOTLIN_HOST),
-            (Sdk::Kotlin, _, Situation::Proxy) => Claim::Fails(&KOTLIN_NO_PROXY),
             (Sdk::Kotlin | Sdk::ObjectStore, _, Situation::BareProxy) => Claim::Fails(&LOOPBACK_BY_PROXY),
             _ => Claim::Works,
         }

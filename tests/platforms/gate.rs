@@ -1,7 +1,7 @@
 //! Stands between an SDK and the daemon and spoils the answers that have credentials, while it is told to.
 //!
-//! `ANCHORD_SDK_REFUSAL` tries another refusal than the daemon's: a status with an empty body ("404 Not Found"), or
-//! "hold:900", which passes the daemon's answer that many milliseconds late.
+//! `ANCHORD_SDK_REFUSAL` tries another refusal than the daemon's: a status with an empty body ("404 Not Found"), "close",
+//! which ends the connection, or "hold:900", which passes the daemon's answer that many milliseconds late.
 //!
 //! What it does and what it has spoiled are in files, which the shell script reads that stands before
 //! `anchord credential-process`.
@@ -128,6 +128,7 @@ async fn pass(client: TcpStream, daemon: SocketAddr, files: Files) {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
                 relay::ask(daemon, &request).await
             }
+            Some(close) if close == "close" => None,
             Some(answer) => Some(answer.into_bytes()),
             None => relay::ask(daemon, &request).await,
         };
@@ -145,7 +146,8 @@ fn spoiled(path: &str, mode: &str) -> Option<String> {
     let credentials = imds || path.starts_with("/v1/credentials");
     let other = std::env::var("ANCHORD_SDK_REFUSAL").ok().filter(|_| credentials && mode == "refuse");
     if let Some(other) = other {
-        return Some(if other.starts_with("hold:") { other } else { answer(&other, "") });
+        let is_status = other.starts_with(|first: char| first.is_ascii_digit());
+        return Some(if is_status { answer(&other, "") } else { other });
     }
     match mode {
         "refuse" if imds => Some(answer("503 Service Unavailable", "")),

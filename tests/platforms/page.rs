@@ -17,6 +17,15 @@ const RECOVERY: &str = "
 The program makes a call every ten seconds by its own clock, which the test moves. Before the colon stands how long it took
 from the first good answer that the program could have had until it had new credentials, in steps: most SDKs draw their
 pauses. After the colon stands what its calls got until then: credentials that are still valid, expired ones, or errors.
+\"Within 1 min\" is an SDK that fetches in the background: a call starts that, and one of the next has the result.
+
+The container endpoint is the better channel where a program can use both. Behind IMDS, the SDK v2 for Go goes on with
+expired credentials for 5 to 15 minutes after one refused request at their end, and the SDK for C++ asks every 5 minutes
+only. Behind the container endpoint both have new ones with the next call. No status that was tried shortens that: 503,
+404, 401, 429, 500, or an ended connection.
+
+Without credentials, the SDK for C++ and minio-go send requests that are not signed. The service then answers that access
+is denied, which does not say that credentials are missing.
 
 ";
 
@@ -28,6 +37,8 @@ const STORIES: &str = "
 - expired in hand: requests are refused until the credentials have ended and the program has asked once more
 - denied: AWS refuses the session. How long the program's first call takes to fail, and what its error (or what the
   helper writes to the program's standard error) tells: the reason, where to look for it, or nothing of it
+- slow start: what the program's first call gets if AWS gives the daemon its first credentials 600 ms after that call asks
+  for them
 
 Not run, because it is in no release yet: the refresh that AWS has announced for botocore (1.44.8 does not know the flag
 `DEFAULT_NEW_CREDENTIAL_REFRESH`), for Kotlin (1.8.12 asks every 15 minutes) and for Rust (the newest `BehaviorVersion` is

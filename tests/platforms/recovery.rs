@@ -4,6 +4,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anchord_core::event;
+use anchord_emulator::Fault;
 use anchord_emulator::IssuedCredentials;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ use crate::play::Missing;
 use crate::play::ROOM;
 use crate::programs::Clock;
 use crate::programs::Program;
+use crate::relay::Relay;
 use crate::sdks::Sdk;
 use crate::situations::Cell;
 use crate::situations::Situation;
@@ -31,10 +33,11 @@ pub(crate) enum Trouble {
     Cut,
     Expired,
     Denied,
+    Slow,
 }
 
 impl Trouble {
-    pub(crate) const ALL: [Self; 4] = [Self::Refused, Self::Cut, Self::Expired, Self::Denied];
+    pub(crate) const ALL: [Self; 5] = [Self::Refused, Self::Cut, Self::Expired, Self::Denied, Self::Slow];
 
     /// The head of its column.
     pub(crate) fn name(self) -> &'static str {
@@ -43,6 +46,7 @@ impl Trouble {
             Self::Cut => "malformed answer",
             Self::Expired => "expired in hand",
             Self::Denied => "denied",
+            Self::Slow => "slow start",
         }
     }
 }
@@ -109,6 +113,7 @@ async fn measure(sdk: Sdk, channel: Channel, trouble: Trouble) -> Result<Measure
             Trouble::Cut => in_the_window(sdk, channel, Mode::Cut, &log).await,
             Trouble::Expired => expired(sdk, channel, &log).await,
             Trouble::Denied => denied(sdk, channel, &log).await,
+            Trouble::Slow => slow(sdk, channel, &log).await,
         }
     });
     measuring.await.unwrap_or_else(|error| Err(play::panic_of(error)))
@@ -127,6 +132,10 @@ pub(crate) enum Measured {
     Told {
         after: Duration,
         words: String,
+    },
+    Started {
+        after: Duration,
+        error: Option<String>,
     },
 }
 
@@ -155,7 +164,7 @@ impl Measured {
     fn asked_with(&self) -> Option<time::Duration> {
         match self {
             Self::Recovered { asked_with, .. } => Some(*asked_with),
-            Self::Told { .. } => None,
+            Self::Told { .. } | Self::Started { .. } => None,
         }
     }
 
@@ -163,8 +172,13 @@ impl Measured {
     fn text(&self) -> String {
         match self {
             Self::Recovered { after, meanwhile, .. } => {
-                let steps =
-                    [(4, "next call"), (60, "1 min"), (290, "5 min"), (910, "5–15 min"), (1_200, "20 min")];
+                let steps = [
+                    (4, "next call"),
+                    (60, "within 1 min"),
+                    (290, "5 min"),
+                    (910, "5–15 min"),
+                    (1_200, "20 min"),
+                ];
                 let seconds = after.map_or(i64::MAX, time::Duration::whole_seconds);
                 let after = step_of(seconds, &steps).unwrap_or("never");
                 format!("{after}: {}", meanwhile.text())
@@ -174,6 +188,8 @@ impl Measured {
                 let after = step_of(milliseconds, &[(10_000, "seconds")]).unwrap_or("30 s");
                 format!("{after}: {}", told_by(words))
             }
+            Self::Started { error: None, .. } => "credentials".to_owned(),
+            Self::Started { error: Some(_), .. } => "an error".to_owned(),
         }
     }
 }
@@ -351,5 +367,37 @@ async fn denied(sdk: Sdk, channel: Channel, log: &Log) -> Result<Measured, Strin
             let words = words + &program.complaints();
             Ok(Measured::Told { after: asked_at.elapsed(), words })
         }
+    }
+}
+
+/// How long AWS takes for the first credentials once the program has asked for them.
+const SLOW: Duration = Duration::from_millis(600);
+
+/// Daemon and program start together, and AWS takes a moment for its first answer.
+async fn slow(sdk: Sdk, channel: Channel, log: &Log) -> Result<Measured, String> {
+    let mut host = Host::asleep(log).await;
+    host.stage.emulator.script([Fault::Hold]);
+    host.start();
+    host.stage.emulator.wait_for_requests(1).await;
+    let mut relay = Relay::to(host.address()).await;
+    let variables = channel.variables(&host.stage, &relay.authority(), "");
+    let mut program = Program::start(sdk, Clock::Real, variables, &host.stage.path("sdk")).await?;
+
+    let asked_at = Instant::now();
+    let emulator = &host.stage.emulator;
+    let (shown, waited) = tokio::join!(program.get(), async {
+        if channel != Channel::Process {
+            relay.first_get().await?;
+        }
+        tokio::time::sleep(SLOW).await;
+        emulator.release();
+        Ok::<_, String>(())
+    });
+    waited?;
+    let after = asked_at.elapsed();
+    match shown {
+        Ok(shown) if shown.are(&host.first()) => Ok(Measured::Started { after, error: None }),
+        Ok(shown) => Err(format!("{} came from nowhere", shown.id())),
+        Err(error) => Ok(Measured::Started { after, error: Some(error) }),
     }
 }

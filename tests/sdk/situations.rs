@@ -77,7 +77,7 @@ impl Cell {
             Situation::Restart => self.restart().await,
             Situation::Outage => self.outage().await,
             Situation::Late => self.late().await,
-            Situation::Proxy => self.proxy(Some("127.0.0.1,localhost,::1")).await,
+            Situation::Proxy => self.proxy(Some("127.0.0.1,localhost")).await,
             Situation::BareProxy => self.proxy(None).await,
             Situation::Alone => self.alone().await,
         }

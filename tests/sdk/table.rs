@@ -87,7 +87,7 @@ impl Situation {
             Self::Localhost => "so is the host in the URL; the daemon listens on 127.0.0.1",
             Self::Ipv6 => "so is the host in the URL",
             Self::Proxy => {
-                "`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` are set, and `NO_PROXY=127.0.0.1,localhost,::1`"
+                "`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` are set, and `NO_PROXY=127.0.0.1,localhost`"
             }
             Self::BareProxy => "the same without `NO_PROXY`",
             Self::Alone => "there is no daemon",

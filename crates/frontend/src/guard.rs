@@ -76,9 +76,12 @@ impl RequestGuard {
         }
     }
 
-    /// Ignores case, port and brackets: SDKs send what the user wrote, and the AWS Common Runtime sends `::1` without
-    /// brackets.
+    /// Ignores case, port and brackets: SDKs send what the user wrote, the AWS Common Runtime sends `::1` without
+    /// brackets, and the SDK for Kotlin sends `::1:9911`.
     fn is_named(&self, host: &str) -> bool {
+        if is_bare_loopback_with_port(host) {
+            return true;
+        }
         let Some(name) = without_port(host) else { return false };
         name.eq_ignore_ascii_case("localhost")
             || name.parse().is_ok_and(|address: IpAddr| self.addresses.contains(&address))
@@ -97,11 +100,22 @@ fn without_port(host: &str) -> Option<&str> {
         }
         None => host.split_at(host.find(':').unwrap_or(host.len())),
     };
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
     match rest.strip_prefix(':') {
         Some(port) => is_port(port).then_some(name),
         None => rest.is_empty().then_some(name),
     }
+}
+
+/// Whether the host is `::1:PORT`, as the SDK for Kotlin writes `[::1]:PORT`.
+///
+/// Without brackets, a port of up to four digits also reads as the last part of another address. No web page can make a
+/// browser send either form: a name in a URL has no colons, and browsers write an address of IPv6 in brackets.
+fn is_bare_loopback_with_port(host: &str) -> bool {
+    host.strip_prefix("::1:").is_some_and(is_port)
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 fn is_forwarded(headers: &HeaderMap) -> bool {
@@ -173,6 +187,9 @@ mod tests {
             "::1",
             "[::1]",
             "[::1]:9911",
+            "::1:80",
+            "::1:9911",
+            "::1:65535",
             "0:0:0:0:0:0:0:1",
             "169.254.169.254",
             "169.254.169.254:80",
@@ -212,11 +229,32 @@ mod tests {
             "[::1",
             "[::1]80",
             "::1:9911:",
+            "::1:9911:80",
+            "::1:",
+            "::1:99999",
+            "::1:+80",
+            "::1:ffff",
+            "[::1:9911]",
+            "[::1:9911]:80",
+            "0::1:9911",
+            "::2:9911",
+            "fe80::1:9911",
             "127.0.0.1 ",
             "127.0.0.1,localhost",
         ] {
             assert_eq!(admitted("/", &[("host", host)]), Err(Denial::Host), "{host:?}");
         }
+    }
+
+    #[test]
+    fn a_page_at_an_address_that_ends_like_loopback_with_a_port_is_refused() {
+        // What a browser sends for `http://[::1:9911]/` and `http://[::1:9911]:9911/`.
+        for host in ["[::1:9911]", "[::1:9911]:9911"] {
+            assert_eq!(admitted("/", &[("host", host)]), Err(Denial::Host), "{host}");
+        }
+        let page = [("host", "::1:9911"), ("origin", "http://evil.example")];
+        assert_eq!(admitted("/", &page), Err(Denial::Browser));
+        assert_eq!(admitted("http://[::1:9911]/", &[("host", "::1:9911")]), Err(Denial::Host));
     }
 
     #[test]

@@ -27,6 +27,7 @@ use super::Reply;
 use super::caller::Verdict;
 use super::document;
 use super::guard;
+use super::reply::PATIENCE;
 use anchord_core::access::Access;
 use anchord_core::credentials::Credentials;
 use anchord_core::event;
@@ -235,9 +236,6 @@ static TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 /// retries included. After this time the role's name gets 404 again, upon which the SDK for Go reads the list again.
 const SHOWN: Duration = Duration::from_secs(30);
 const MOST_EARLIER: usize = 8;
-
-/// The SDK for Go waits 500 ms for the head of a response, all other SDKs 1 s.
-const PATIENCE: Duration = Duration::from_millis(350);
 
 #[cfg(test)]
 mod tests;

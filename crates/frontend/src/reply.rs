@@ -46,6 +46,10 @@ pub struct CredentialsRequest {
     pub render: Render,
 }
 
+/// How long clients of HTTP wait for credentials. SDKs wait 1 s for a response, Go's SDK v2 half of that for IMDS; it
+/// asks again after a time-out as it does after 503, so a longer wait costs it nothing.
+pub(super) const PATIENCE: Duration = Duration::from_millis(850);
+
 /// Makes the reply from the session's credentials, or from the reason for which it has none.
 pub type Render = Box<dyn FnOnce(Result<&Credentials, &Failure>) -> Reply + Send>;
 

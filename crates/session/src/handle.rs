@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
+use time::Duration as Span;
 use tokio::sync::Notify;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Freshness;
 use super::Policy;
@@ -73,7 +75,8 @@ impl Handle {
         }
     }
 
-    /// Credentials with at least `freshness` left. Waits for an attempt, but no longer than `patience`.
+    /// Credentials with at least `freshness` left. Waits for an attempt, but no longer than `patience`. If the next one
+    /// may begin within [`SHORT_PAUSE`], it waits for that one too.
     ///
     /// # Errors
     /// Why the last attempt failed, or that none has ended yet.
@@ -87,7 +90,7 @@ impl Handle {
             // After a promise, less life is enough, even if only one of the two reserves was configured.
             Freshness::Promised => self.policy.promised_reserve.min(self.policy.reserve),
         };
-        let gives_up_at = tokio::time::Instant::now() + patience;
+        let gives_up_at = Instant::now() + patience;
         let mut snapshots = self.snapshots.clone();
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
@@ -97,15 +100,21 @@ impl Handle {
             {
                 return Ok(as_of(credentials, now));
             }
+            let mut looks_again_at = gives_up_at;
             if !snapshot.fetching {
-                if now.up < snapshot.nudge_from.up {
+                let pause = snapshot.nudge_from.up - now.up;
+                if !pause.is_positive() {
+                    self.nudge.notify_one();
+                } else if let Some(ends_at) = end_of_short(pause).filter(|ends_at| *ends_at < gives_up_at) {
+                    looks_again_at = ends_at;
+                } else {
                     return Err(self.unavailable(&snapshot));
                 }
-                self.nudge.notify_one();
             }
-            match tokio::time::timeout_at(gives_up_at, snapshots.changed()).await {
+            match tokio::time::timeout_at(looks_again_at, snapshots.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(Failure::of(Reason::Bug, "the session's keeper has ended", None)),
+                Err(_) if looks_again_at < gives_up_at => {}
                 Err(_) => return Err(self.unavailable(&snapshot)),
             }
         }
@@ -121,6 +130,16 @@ impl Handle {
         })
     }
 }
+
+/// When a pause between attempts ends, if it is short.
+fn end_of_short(pause: Span) -> Option<Instant> {
+    let pause = std::time::Duration::try_from(pause).ok()?;
+    (pause <= SHORT_PAUSE).then(|| Instant::now() + pause)
+}
+
+/// Clients outwait the pause after the first failure that may pass by itself, which is no longer. A client that comes
+/// during a longer pause learns immediately why there are no credentials: nothing of what it waits for would come.
+const SHORT_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -266,7 +285,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_caller_gives_up_when_its_patience_ends() {
         let rig = rig(Snapshot::first(NOON));
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
 
         let refused = rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err();
 
@@ -295,7 +314,7 @@ mod tests {
             tokio::time::sleep(PATIENCE / 2).await;
             rig.published.send_replace(lapsed(Duration::MINUTE));
         };
-        let started = tokio::time::Instant::now();
+        let started = Instant::now();
 
         let (refused, ()) = tokio::join!(rig.handle.hand_out(Freshness::Full, PATIENCE), fail);
 
@@ -307,13 +326,43 @@ mod tests {
     async fn a_caller_nudges_only_when_that_is_allowed() {
         let rig = rig(lapsed(Duration::seconds(5)));
 
-        rig.clock.suspend(Patience::from_millis(4999));
+        rig.clock.suspend(Patience::from_millis(3999));
         assert!(rig.handle.hand_out(Freshness::Full, PATIENCE).await.is_err());
         assert!(!is_nudged(&rig.nudge).await);
 
-        rig.clock.suspend(Patience::from_millis(1));
+        rig.clock.suspend(Patience::from_millis(1001));
         assert_eq!(rig.handle.hand_out(Freshness::Full, PATIENCE).await.unwrap_err(), failure(Class::Denied));
         assert!(is_nudged(&rig.nudge).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_outwaits_a_pause_that_is_shorter_than_its_patience() {
+        let rig = rig(lapsed(Duration::milliseconds(700)));
+        let bring = async {
+            rig.nudge.notified().await;
+            let asked_after = rig.clock.moment() - NOON;
+            rig.published.send_replace(live(Duration::HOUR));
+            asked_after
+        };
+
+        let (handed, asked_after) = tokio::join!(rig.handle.hand_out(Freshness::Full, PATIENCE), bring);
+
+        assert!(handed.is_ok());
+        assert!((700..710).contains(&asked_after.whole_milliseconds()), "after {asked_after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_waits_for_no_pause_that_its_patience_does_not_outlast() {
+        let short_of_patience = Patience::from_millis(600);
+        for (pause, patience) in [(700, short_of_patience), (1001, PATIENCE * 8), (30_000, PATIENCE * 8)] {
+            let rig = rig(lapsed(Duration::milliseconds(pause)));
+            let started = Instant::now();
+
+            let refused = rig.handle.hand_out(Freshness::Full, patience).await.unwrap_err();
+
+            assert_eq!((refused, started.elapsed()), (failure(Class::Denied), Patience::ZERO), "{pause} ms");
+            assert!(!is_nudged(&rig.nudge).await);
+        }
     }
 
     #[tokio::test(start_paused = true)]

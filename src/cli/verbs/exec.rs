@@ -301,7 +301,10 @@ const SHADOWS: [&str; 17] = [
 ];
 const PROXIES: [&str; 6] =
     ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+/// What no proxy may be asked for when the daemon listens on 127.0.0.1. `::1` is added only if it listens there: the SDK
+/// for Kotlin cannot read it in `NO_PROXY`, and fails.
 const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "::1"];
+const LOOPBACK_V4: [&str; 2] = ["127.0.0.1", "localhost"];
 
 /// The daemon's data for the command.
 struct ContainerCredentials {
@@ -330,8 +333,9 @@ impl ContainerCredentials {
         }
         if PROXIES.iter().any(|name| environment.get(name).is_some()) {
             let (lower, upper) = (environment.get("no_proxy"), environment.get("NO_PROXY"));
-            set.push(("no_proxy", with_loopback(lower.or(upper)).into()));
-            set.push(("NO_PROXY", with_loopback(upper.or(lower)).into()));
+            let loopback: &[&str] = if self.uri.contains("//[") { &LOOPBACK } else { &LOOPBACK_V4 };
+            set.push(("no_proxy", with_names(lower.or(upper), loopback).into()));
+            set.push(("NO_PROXY", with_names(upper.or(lower), loopback).into()));
         }
         let files =
             [("AWS_SHARED_CREDENTIALS_FILE", &profiles.credentials), ("AWS_CONFIG_FILE", &profiles.config)];
@@ -348,13 +352,13 @@ impl ContainerCredentials {
     }
 }
 
-/// Adds loopback to a list of proxy exceptions.
-fn with_loopback(given: Option<&str>) -> String {
+/// Adds `names` to a list of proxy exceptions.
+fn with_names(given: Option<&str>, names: &[&str]) -> String {
     let given: Vec<_> = given.unwrap_or_default().split(',').map(str::trim).collect();
     if given.contains(&"*") {
         return "*".into();
     }
-    let more = LOOPBACK.into_iter().filter(|name| !given.contains(name));
+    let more = names.iter().copied().filter(|name| !given.contains(name));
     let all: Vec<_> = given.iter().copied().filter(|name| !name.is_empty()).chain(more).collect();
     all.join(",")
 }
@@ -364,8 +368,12 @@ mod tests {
     use super::*;
 
     fn changed(environment: &Environment, name: &str) -> Option<String> {
+        changed_for("127.0.0.1", environment, name)
+    }
+
+    fn changed_for(host: &str, environment: &Environment, name: &str) -> Option<String> {
         let found = ContainerCredentials {
-            uri: "http://127.0.0.1:9911/v1/credentials/web".into(),
+            uri: format!("http://{host}:9911/v1/credentials/web"),
             token_file: Some("/run/anchord/web.token".into()),
             bearer: None,
             region: Region::parse("eu-west-1").ok(),
@@ -395,9 +403,20 @@ mod tests {
 
         assert_eq!(changed(&none, "NO_PROXY"), None);
         for name in ["NO_PROXY", "no_proxy"] {
-            assert_eq!(changed(&proxied, name).as_deref(), Some(".internal,localhost,127.0.0.1,::1"));
+            assert_eq!(changed(&proxied, name).as_deref(), Some(".internal,localhost,127.0.0.1"));
             assert_eq!(changed(&all, name).as_deref(), Some("*"));
         }
+    }
+
+    #[test]
+    fn ipv6_is_an_exception_of_the_proxy_only_where_the_user_or_the_daemon_names_it() {
+        let proxied = Environment::from_iter([("HTTPS_PROXY", "http://p")]);
+        let by_user = Environment::from_iter([("HTTPS_PROXY", "http://p"), ("NO_PROXY", "::1")]);
+
+        let on_ipv6 = changed_for("[::1]", &proxied, "NO_PROXY");
+        assert_eq!(on_ipv6.as_deref(), Some("127.0.0.1,localhost,::1"));
+        assert_eq!(changed(&proxied, "NO_PROXY").as_deref(), Some("127.0.0.1,localhost"));
+        assert_eq!(changed(&by_user, "NO_PROXY").as_deref(), Some("::1,127.0.0.1,localhost"));
     }
 
     #[test]

@@ -155,7 +155,7 @@ async fn credentials_that_were_listed_are_still_served_30_seconds_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_waits_for_the_first_credentials_but_never_400_ms() {
+async fn a_caller_waits_for_the_first_credentials_but_never_900_ms() {
     let session = Session::pending("app");
     let imds = imds(&session);
     let asked_at = Instant::now();
@@ -163,12 +163,12 @@ async fn a_caller_waits_for_the_first_credentials_but_never_400_ms() {
     let too_late = get(&imds, LIST).await;
     let waited = asked_at.elapsed();
     let (in_time, ()) = tokio::join!(get(&imds, LIST), async {
-        tokio::time::advance(std::time::Duration::from_millis(300)).await;
+        tokio::time::advance(std::time::Duration::from_millis(800)).await;
         session.obtain();
     });
 
     assert_eq!(too_late.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(waited >= PATIENCE && waited <= std::time::Duration::from_millis(400), "{waited:?}");
+    assert!(waited >= PATIENCE && waited <= std::time::Duration::from_millis(900), "{waited:?}");
     assert_eq!(in_time.status(), StatusCode::OK);
 }
 

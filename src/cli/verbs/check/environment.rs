@@ -381,7 +381,7 @@ impl EnvironmentCheck<'_> {
             "{proxy} is set without an exception for 127.0.0.1: Rust, and Python with IMDS, would use the proxy to \
              reach the daemon"
         );
-        let hint = "add 127.0.0.1,localhost,::1 to NO_PROXY";
+        let hint = "add 127.0.0.1,localhost to NO_PROXY";
         Some(Subject::new("environment.proxy", "environment: proxy").warning(found, hint))
     }
 }
