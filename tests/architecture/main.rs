@@ -89,6 +89,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "notice",
             "process_limits",
             "reported",
+            "sandbox",
             "secret",
             "text",
         ],

@@ -73,6 +73,7 @@ fn with(rules: RulesetCreated, rule: &WriteRule) -> Result<RulesetCreated, Rules
     let rights = match rule {
         WriteRule::Below(_) => BELOW,
         WriteRule::File(_) => AccessFs::WriteFile | AccessFs::Truncate,
+        WriteRule::FilesIn(_) => AccessFs::WriteFile.into(),
         WriteRule::RemoveIn(_) => AccessFs::RemoveDir.into(),
     };
     rules.add_rule(PathBeneath::new(place, rights))

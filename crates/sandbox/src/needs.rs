@@ -30,6 +30,8 @@ pub enum WriteRule {
     Below(PathBuf),
     /// A file or a device, which may be changed.
     File(PathBuf),
+    /// A directory: what is in it may be changed, but nothing made or removed.
+    FilesIn(PathBuf),
     /// A directory: empty directories in it may be removed.
     RemoveIn(PathBuf),
 }
@@ -37,7 +39,7 @@ pub enum WriteRule {
 impl WriteRule {
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Self::Below(path) | Self::File(path) | Self::RemoveIn(path) => path,
+            Self::Below(path) | Self::File(path) | Self::FilesIn(path) | Self::RemoveIn(path) => path,
         }
     }
 }
@@ -69,7 +71,11 @@ impl Needs {
     fn covers(&self, wanted: &WriteRule) -> bool {
         self.writable.iter().any(|held| match held {
             WriteRule::Below(folder) => wanted.path().starts_with(folder),
-            other => other == wanted,
+            WriteRule::FilesIn(folder) => {
+                matches!(wanted, WriteRule::File(_) | WriteRule::FilesIn(_))
+                    && wanted.path().starts_with(folder)
+            }
+            WriteRule::File(_) | WriteRule::RemoveIn(_) => held == wanted,
         })
     }
 }
