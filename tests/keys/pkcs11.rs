@@ -356,18 +356,18 @@ async fn a_new_key_and_certificate_in_the_token_are_used_under_load() {
     assert_eq!(serials, ["1", "2", "3", "4"]);
 }
 
-/// The processes that hold a module for this daemon.
+/// The processes that hold a module for this daemon. Its spawner has started them.
 fn holders(daemon: &Daemon) -> Vec<Pid> {
-    let of_daemon = |pid: &i32| {
-        let read = |name: &str| fs_err::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        let parent =
-            read("stat").rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1).map(str::to_owned));
-        parent == Some(daemon.id().to_string()) && read("cmdline").contains("pkcs11-host")
-    };
-    let pids = fs_err::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    pids.filter(of_daemon).filter_map(Pid::from_raw).collect()
+    let hosts = |parent: u32| ends::children(parent).into_iter().filter(|pid| is_called("pkcs11-host", *pid));
+    let (spawners, own): (Vec<Pid>, Vec<Pid>) =
+        hosts(daemon.id()).partition(|pid| is_called("--spawner", *pid));
+    let set_apart = spawners.into_iter().flat_map(|spawner| hosts(spawner.as_raw_pid().unsigned_abs()));
+    own.into_iter().chain(set_apart).collect()
+}
+
+fn is_called(word: &str, pid: Pid) -> bool {
+    let line = fs_err::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_pid()));
+    line.is_ok_and(|line| line.split('\0').any(|argument| argument == word))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,6 +109,7 @@ impl<'a> Check<'a> {
     fn settings(&mut self) -> Option<Settings> {
         self.note_file();
         let runtime_directory = self.runtime_directory();
+        let sandbox = self.one("sandbox", None, values::switch).required();
         let log = self.log();
         let listen = self.listen();
         let picked = self.picked();
@@ -137,6 +138,7 @@ impl<'a> Check<'a> {
             file: self.layers.file.path.clone(),
             unread_file: self.layers.file.unread.clone(),
             runtime_directory: runtime_directory?,
+            sandbox: sandbox?,
             log: log?,
             listen: listen?,
             imds: imds.settled()?,

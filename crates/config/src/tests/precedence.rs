@@ -258,6 +258,7 @@ fn a_description_tells_each_value_and_who_decided_it() {
     let expected = r#"
 file                                      = "/etc/anchord/anchord.toml"               # default
 runtime_directory                         = "/run/anchord"                            # default
+sandbox                                   = true                                      # default
 log.level                                 = "warn"                                    # anchord.toml:2
 log.format                                = "text"                                    # default
 http.listen                               = ["127.0.0.1:0"]                           # ANCHORD_LISTEN

@@ -321,9 +321,16 @@ fn beside(path: &Path, prefix: &str, suffix: &str) -> PathBuf {
     folder(path).join(name)
 }
 
-/// Resolves `path` and opens the lock file of its target, without taking the lock. The lock file is never removed:
-/// otherwise one process could hold the lock of the removed file, and another the lock of a new one.
-fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
+/// Makes the folder in which [`write`] writes for `path`, and returns it. May block.
+///
+/// # Errors
+/// As [`write`].
+pub fn make_folder_of(path: &Path) -> Result<PathBuf, Error> {
+    target_of(path).map(|target| folder(&target).to_owned())
+}
+
+/// Resolves `path`, and makes the folder of its target.
+fn target_of(path: &Path) -> Result<PathBuf, Error> {
     if is_called_a_folder(path) {
         return Err(Error::NotAFile { path: path.into() });
     }
@@ -331,6 +338,14 @@ fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
     refuse_what_is_no_file(&target)?;
     let folder = folder(&target);
     owner::make_folder(folder).map_err(|source| Error::Unwritable { path: folder.into(), source })?;
+    Ok(target)
+}
+
+/// Resolves `path` and opens the lock file of its target, without taking the lock. The lock file is never removed:
+/// otherwise one process could hold the lock of the removed file, and another the lock of a new one.
+fn open_lock(path: &Path) -> Result<(PathBuf, fs_err::File), Error> {
+    let target = target_of(path)?;
+    let folder = folder(&target);
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
     let mut options = fs_err::OpenOptions::new();
     options.write(true).mode(0o600).custom_flags(flags);
