@@ -35,6 +35,7 @@ mod readings;
 mod reload;
 mod restart;
 mod rotation;
+mod sandbox;
 mod secrets;
 mod stdout;
 mod supervision;

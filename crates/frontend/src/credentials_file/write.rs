@@ -157,8 +157,9 @@ impl Classify for Error {
                 }
                 _ => format!(
                     "let this user write to the directory `{}`: anchord replaces the whole file; under systemd check User=, \
-                     ProtectHome= and ReadWritePaths=",
-                    folder(path).display()
+                     ProtectHome= and ReadWritePaths=; {}",
+                    folder(path).display(),
+                    private_file::SANDBOX
                 ).into(),
             }),
             Self::Unreadable { .. } => Some("let this user read it".into()),
