@@ -35,7 +35,10 @@ pub(crate) fn keep_only(kept: CapabilitySet) -> io::Result<()> {
     }
     let permitted = held.permitted & kept;
     let sets = CapabilitySets { effective: permitted, permitted, inheritable: CapabilitySet::empty() };
-    rustix::thread::set_capabilities(None, sets)?;
+    // A service manager's filter may refuse the call, where it has left nothing to drop.
+    if sets != held {
+        rustix::thread::set_capabilities(None, sets)?;
+    }
     bounded
 }
 

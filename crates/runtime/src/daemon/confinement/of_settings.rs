@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use anchord_aws::upstream::Proxy;
@@ -14,6 +15,7 @@ use anchord_config::SessionSettings;
 use anchord_config::Settings;
 use anchord_frontend::credentials_file;
 use anchord_identity::Reach;
+use anchord_identity::Source;
 use anchord_sandbox::CapabilitySet;
 use anchord_sandbox::Needs;
 use anchord_sandbox::WriteRule;
@@ -38,23 +40,17 @@ pub(super) enum Folder {
     Unusable,
 }
 
-/// How long to wait for file systems. What does not answer gets no rule, and can be written after a restart.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 impl Demand {
-    /// Looks at the host, in a thread that is left behind if a file system hangs.
+    /// Looks at the host. Waits a few seconds at most for file systems that hang.
     pub(super) fn of(settings: &Settings) -> Self {
-        let mut demand = Self::default();
-        for session in &settings.sessions {
-            let identity = session.identity().cloned();
-            let reach = within_patience(move || identity.map(|identity| identity.reach()));
-            demand.sessions.push(reach.flatten().unwrap_or_default());
+        let identities = settings.sessions.iter().map(|session| session.identity().cloned()).collect();
+        let reaches = look_at_each(identities, PATIENCE, |identity: Option<Source>| Some(identity?.reach()));
+        let paths = settings.credentials_files.iter().map(|file| file.path.clone()).collect();
+        let folders = look_at_each(paths, PATIENCE, |path: PathBuf| folder_of(&path));
+        Self {
+            sessions: reaches.into_iter().map(|reach| reach.flatten().unwrap_or_default()).collect(),
+            folders: folders.into_iter().map(|folder| folder.unwrap_or(Folder::Unusable)).collect(),
         }
-        for file in &settings.credentials_files {
-            let path = file.path.clone();
-            demand.folders.push(within_patience(move || folder_of(&path)).unwrap_or(Folder::Unusable));
-        }
-        demand
     }
 
     pub(super) fn session(&self, index: usize) -> &Reach {
@@ -87,11 +83,42 @@ fn folder_of(path: &Path) -> Folder {
     }
 }
 
-fn within_patience<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (sender, found) = mpsc::sync_channel(1);
-    // If no thread can be started, nothing is found; the daemon will hardly start then.
-    std::thread::Builder::new().spawn(move || sender.send(look())).ok()?;
-    found.recv_timeout(PATIENCE).ok()
+/// How long to wait for one look at a file system.
+const PATIENCE: Duration = Duration::from_secs(1);
+const MOST_HANGING: usize = 3;
+
+/// Looks at each item, in a thread that is left behind if a file system hangs. `None` for what does not answer: it gets no
+/// rule, and can be written after a restart.
+fn look_at_each<T, R>(items: Vec<T>, patience: Duration, look: fn(T) -> R) -> Vec<Option<R>>
+where
+    T: Clone + Send + 'static,
+    R: Send + 'static,
+{
+    let mut found = Vec::new();
+    for _ in 0..MOST_HANGING {
+        let rest = items[found.len()..].to_vec();
+        if rest.is_empty() {
+            break;
+        }
+        let (sender, results) = mpsc::channel();
+        let looking = move || rest.into_iter().try_for_each(|item| sender.send(look(item)).ok());
+        let Ok(thread) = std::thread::Builder::new().spawn(looking) else { break };
+        let ended = loop {
+            match results.recv_timeout(patience) {
+                Ok(result) => found.push(Some(result)),
+                Err(ended) => break ended,
+            }
+        };
+        if ended == RecvTimeoutError::Disconnected {
+            // It does not count among the threads that the daemon may start.
+            let _ = thread.join();
+        }
+        if found.len() < items.len() {
+            found.push(None);
+        }
+    }
+    found.resize_with(items.len(), || None);
+    found
 }
 
 /// What a daemon needs.
@@ -227,4 +254,61 @@ fn is_deep(folder: &Path) -> bool {
 
 fn is_of_another_user(folder: &Path) -> bool {
     fs_err::metadata(folder).is_ok_and(|found| found.uid() != rustix::process::geteuid().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_left_out_and_what_panics_too() {
+        fn look(item: u8) -> u8 {
+            match item {
+                // Until the test ends.
+                1 => loop {
+                    std::thread::park();
+                },
+                3 => panic!("the one that is expected"),
+                item => item,
+            }
+        }
+
+        let patience = Duration::from_millis(50);
+        let found = look_at_each(vec![0, 1, 2, 3, 4], patience, look);
+        assert_eq!(found, [Some(0), None, Some(2), None, Some(4)]);
+        assert_eq!(look_at_each(vec![1, 1, 1, 1, 0], patience, look), [None; 5]);
+    }
+
+    #[test]
+    fn the_port_is_that_of_the_endpoint_or_https() {
+        assert_eq!(port_of("https://localhost:8443"), 8443);
+        assert_eq!(port_of("https://rolesanywhere.us-east-1.amazonaws.com"), HTTPS);
+        assert_eq!(port_of("https://[::1]:7/"), 7);
+    }
+
+    #[test]
+    fn a_directory_is_ruled_by_its_parent_only_if_that_is_this_users_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let parent = folder.path().join("own");
+        fs_err::create_dir(&parent).unwrap();
+        let directory = parent.join("run");
+        let with_mode = |mode| {
+            fs_err::set_permissions(&parent, std::fs::Permissions::from_mode(mode)).unwrap();
+            ground(&directory)
+        };
+
+        assert_eq!(with_mode(0o755), parent);
+        assert_eq!(with_mode(0o775), directory);
+        assert_eq!(ground(Path::new("/run/anchord")), Path::new("/run/anchord"));
+        assert_eq!(ground(Path::new("/home/robot/run")), Path::new("/home/robot/run"));
+    }
+
+    #[test]
+    fn a_device_that_is_missing_is_waited_for_only_if_the_key_is_in_it() {
+        assert_eq!(device(Path::new("/dev/null"), false), Some(WriteRule::File("/dev/null".into())));
+        assert_eq!(device(Path::new("/dev/nope"), true), Some(WriteRule::FilesIn("/dev".into())));
+        assert_eq!(device(Path::new("/dev/nope"), false), None);
+    }
 }
