@@ -84,6 +84,7 @@ const IN_THE_DAEMON: &[(&str, Attempt, Outcome)] = &[
     ),
     ("write to /etc", |_| write(Path::new("/etc/anchord-probe")), Fails(BY_LANDLOCK)),
     ("write to /dev/shm", |_| write(Path::new("/dev/shm/anchord-probe")), Fails(BY_LANDLOCK)),
+    ("write to another device", |_| open_to_write("/dev/zero"), Fails(BY_LANDLOCK)),
     ("make a device", |scene| mknod(&scene.own), Fails(EITHER)),
     ("ptrace", |scene| call(raw::__NR_ptrace, [16, scene.parent.into(), 0, 0, 0, 0]), Fails(DENIED)),
     (
@@ -131,6 +132,7 @@ const IN_THE_DAEMON: &[(&str, Attempt, Outcome)] = &[
     ("listen on a port of the settings", |_| listen(0), Works),
     ("write a file of its own", |scene| write(&scene.own.join("file")), Works),
     ("replace a file of its own", replace, Works),
+    ("write to a device of the settings", |_| open_to_write("/dev/null"), Works),
     ("a socket of its own", |scene| UnixListener::bind(scene.own.join("s")).map(drop), Works),
     ("a file in memory", |_| memory().map(drop), Works),
     ("read what others may read", |_| std::fs::read("/etc/passwd").map(drop), Works),
@@ -181,6 +183,10 @@ fn socket(family: u64, kind: u64, protocol: u64) -> io::Result<()> {
 
 fn write(path: &Path) -> io::Result<()> {
     std::fs::write(path, "x")
+}
+
+fn open_to_write(path: &str) -> io::Result<()> {
+    std::fs::OpenOptions::new().read(true).write(true).open(path).map(drop)
 }
 
 fn replace(scene: &Scene) -> io::Result<()> {
@@ -265,7 +271,7 @@ fn child() {
 fn needs(scene: &Scene) -> Needs {
     Needs {
         capabilities: CapabilitySet::empty(),
-        writable: vec![WriteRule::Below(scene.own.clone())],
+        writable: vec![WriteRule::Below(scene.own.clone()), WriteRule::File("/dev/null".into())],
         listens: BTreeSet::from([0]),
         connects: BTreeSet::from([scene.allowed_port]),
         abstract_sockets: false,

@@ -333,6 +333,8 @@ fn prctl(calls: &mut Calls) -> io::Result<()> {
     const PR_CAPBSET_READ: u32 = 23;
     const PR_SET_TIMERSLACK: u32 = 29;
     const PR_GET_TIMERSLACK: u32 = 30;
+    /// glibc and rustix ask for what the kernel passed at the start.
+    const PR_GET_AUXV: u32 = 0x4155_5856;
     const PR_SET_NO_NEW_PRIVS: u32 = 38;
     const PR_GET_NO_NEW_PRIVS: u32 = 39;
     /// Names memory, for those who look at the process's maps.
@@ -345,6 +347,7 @@ fn prctl(calls: &mut Calls) -> io::Result<()> {
         PR_CAPBSET_READ,
         PR_SET_TIMERSLACK,
         PR_GET_TIMERSLACK,
+        PR_GET_AUXV,
         PR_SET_NO_NEW_PRIVS,
         PR_GET_NO_NEW_PRIVS,
         PR_SET_VMA,
