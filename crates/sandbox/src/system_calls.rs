@@ -22,6 +22,8 @@ pub(crate) fn allow_known() -> io::Result<()> {
 /// Refuses only the calls that endanger the whole host.
 pub(crate) fn deny_dangerous() -> io::Result<()> {
     hide_clone3()?;
+    #[cfg(target_arch = "x86_64")]
+    filter::refuse_x32()?;
     filter::install(&dangerous::calls()?, Verdict::Refuse(Errno::PERM))
 }
 

@@ -163,6 +163,8 @@ const BESIDE_FOREIGN_CODE: &[(&str, Attempt, Outcome)] = &[
     ("bpf", |_| call(raw::__NR_bpf, [0; 6]), Fails(DENIED)),
     ("load a kernel module", |_| call(raw::__NR_init_module, [0; 6]), Fails(DENIED)),
     ("keyctl", |_| call(raw::__NR_keyctl, [0; 6]), Fails(DENIED)),
+    #[cfg(target_arch = "x86_64")]
+    ("getpid by the x32 ABI", |_| call(0x4000_0000 | raw::__NR_getpid, [0; 6]), Fails(DENIED)),
     ("packet socket", |_| socket(17, 3, 0), Fails(DENIED)),
     ("type into the terminal", |_| call(raw::__NR_ioctl, [0, 0x5412, 0, 0, 0, 0]), Fails(DENIED)),
 ];

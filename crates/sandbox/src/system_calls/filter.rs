@@ -12,6 +12,8 @@ use seccompiler::SeccompCmpOp;
 use seccompiler::SeccompCondition;
 use seccompiler::SeccompFilter;
 use seccompiler::SeccompRule;
+#[cfg(target_arch = "x86_64")]
+use seccompiler::sock_filter;
 
 /// System calls, each with any arguments or with those of one of several rules.
 #[derive(Debug, Default)]
@@ -85,7 +87,29 @@ pub(super) fn install(calls: &Calls, verdict: Verdict) -> io::Result<()> {
     };
     let architecture = std::env::consts::ARCH.try_into().map_err(broken)?;
     let filter = SeccompFilter::new(calls.0.clone(), others, these, architecture).map_err(broken)?;
-    let program = BpfProgram::try_from(filter).map_err(broken)?;
+    apply(BpfProgram::try_from(filter).map_err(broken)?)
+}
+
+/// Refuses the calls of x32, which x86-64 kernels may have beside their own. They have other numbers, which a set of
+/// refused calls would miss.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn refuse_x32() -> io::Result<()> {
+    // bpf(4) and seccomp(2): loads the call's number, compares it, and returns one of two actions.
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_AT_LEAST: u16 = 0x35;
+    const RETURN: u16 = 0x06;
+    const X32: u32 = 0x4000_0000;
+    let refuse = u32::from(SeccompAction::Errno(Errno::PERM.raw_os_error().unsigned_abs()));
+    let allow = u32::from(SeccompAction::Allow);
+    apply(vec![
+        sock_filter { code: LOAD, jt: 0, jf: 0, k: 0 },
+        sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: X32 },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: refuse },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: allow },
+    ])
+}
+
+fn apply(program: BpfProgram) -> io::Result<()> {
     seccompiler::apply_filter_all_threads(&program).map_err(|error| match error {
         seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error) => error,
         other => io::Error::other(other.to_string()),

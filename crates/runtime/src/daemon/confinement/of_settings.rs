@@ -261,6 +261,64 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use anchord_config as config;
+    use anchord_config::Environment;
+
+    /// What these lines need, beside a session with access keys.
+    fn needs_of(lines: &str, variables: &[(&str, &str)]) -> Needs {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("anchord.toml");
+        let session =
+            "[session.a]\nsource = \"access-keys\"\naccess_keys = \"file:keys\"\nregion = \"us-east-1\"\n";
+        fs_err::write(&file, format!("runtime_directory = \"/nope/run\"\n{lines}\n{session}")).unwrap();
+        let given = config::Arguments::given([("config", file.to_str().unwrap())]).unwrap();
+        let environment = Environment::from_iter(variables.iter().copied());
+        let settings = config::load(given, &environment).unwrap_or_else(|error| panic!("{lines}: {error}"));
+        needs(&settings, &Demand::of(&settings), None, false)
+    }
+
+    fn session_in_a_tpm(tpm: &str) -> String {
+        format!(
+            "[session.b]\ncertificate = \"leaf.pem\"\nprivate_key = \"tpm:0x81000001\"\ntpm = \"{tpm}\"\n\
+             trust_anchor_arn = \"arn:aws:rolesanywhere:us-east-1:123456789012:trust-anchor/a\"\n\
+             profile_arn = \"arn:aws:rolesanywhere:us-east-1:123456789012:profile/p\"\n\
+             role_arn = \"arn:aws:iam::123456789012:role/r\"\n[imds]\nenabled = false\n"
+        )
+    }
+
+    #[test]
+    fn each_capability_is_kept_only_for_settings_that_need_it() {
+        let plain = CapabilitySet::DAC_READ_SEARCH;
+        let listen = |address| format!("[http]\nlisten = [\"{address}\"]");
+        let folder = tempfile::tempdir().unwrap();
+        let file = format!("[credentials_file.f]\npath = {:?}", folder.path().join("credentials"));
+
+        assert_eq!(needs_of("", &[]).capabilities, plain);
+        assert_eq!(needs_of(&listen("127.0.0.1:9911"), &[]).capabilities, plain);
+        let low = needs_of(&listen("169.254.169.254:80"), &[]);
+        assert_eq!(low.capabilities, plain | CapabilitySet::NET_BIND_SERVICE);
+        let files = CapabilitySet::CHOWN | CapabilitySet::FOWNER | CapabilitySet::DAC_OVERRIDE;
+        assert_eq!(needs_of(&file, &[]).capabilities, plain | files);
+        let tpm = needs_of(&session_in_a_tpm("device:/dev/null"), &[]);
+        assert_eq!(tpm.capabilities, plain | CapabilitySet::DAC_OVERRIDE);
+        assert!(tpm.writable.contains(&WriteRule::File("/dev/null".into())), "{tpm:?}");
+    }
+
+    #[test]
+    fn the_daemon_connects_to_the_ports_of_the_settings_and_of_name_servers() {
+        assert_eq!(needs_of("", &[]).connects, BTreeSet::from([DNS, HTTPS]));
+        let through_a_proxy = needs_of("", &[("https_proxy", "http://user:secret@proxy:3128")]);
+        assert_eq!(through_a_proxy.connects, BTreeSet::from([DNS, HTTPS, 3128]));
+        let emulator = needs_of(&session_in_a_tpm("swtpm:host=localhost,port=2321"), &[]);
+        assert_eq!(emulator.connects, BTreeSet::from([DNS, HTTPS, 2321]));
+    }
+
+    #[test]
+    fn the_daemon_listens_on_the_ports_of_the_settings() {
+        let two = "[http]\nlisten = [\"127.0.0.1:9911\", \"[::1]:7\"]";
+
+        assert_eq!(needs_of(two, &[]).listens, BTreeSet::from([7, 9911]));
+    }
 
     #[test]
     fn what_hangs_is_left_out_and_what_panics_too() {
