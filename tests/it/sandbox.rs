@@ -4,10 +4,17 @@
 //! the sandbox on.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use anchord_core::event;
+use linux_raw_sys::general as raw;
+use rustix::io::Errno;
 use rustix::process::Signal;
+use seccompiler::BpfProgram;
+use seccompiler::SeccompAction;
+use seccompiler::SeccompFilter;
 use serde_json::Value;
 
 use anchord_testing::stage::Daemon;
@@ -242,4 +249,49 @@ async fn a_reload_does_not_switch_the_sandbox() {
     let told = daemon.wait_for(event::CONFIG_RESTART_NEEDED).await;
 
     assert_eq!(told["settings"], "sandbox", "{told}");
+}
+
+/// The program where these calls fail, as on a kernel or in a container that does not have them. seccomp comes last,
+/// because no filter can be added afterwards.
+#[expect(unsafe_code, reason = "the filter has to be there before the program")]
+fn without(calls: &[(u32, Errno)]) -> Command {
+    let mut filters = Vec::new();
+    for (call, errno) in calls {
+        let action = SeccompAction::Errno(errno.raw_os_error().unsigned_abs());
+        let rules = [(i64::from(*call), Vec::new())].into();
+        let architecture = std::env::consts::ARCH.try_into().unwrap();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, action, architecture).unwrap();
+        filters.push(BpfProgram::try_from(filter).unwrap());
+    }
+    let mut command = process::anchord();
+    let install = move || {
+        let installed = filters.iter().try_for_each(|filter| seccompiler::apply_filter(filter));
+        installed.map_err(|_| std::io::ErrorKind::Unsupported.into())
+    };
+    // SAFETY: it makes two system calls for each filter and allocates nothing unless they fail.
+    unsafe { command.pre_exec(install) };
+    command
+}
+
+#[tokio::test]
+async fn what_the_kernel_lacks_or_refuses_is_told_and_the_daemon_serves_without_it() {
+    let (stage, elsewhere) = (Stage::new().await, tempfile::tempdir().unwrap());
+    let mut command =
+        without(&[(raw::__NR_landlock_create_ruleset, Errno::NOSYS), (raw::__NR_seccomp, Errno::PERM)]);
+    command.args(["run", "--config"]).arg(stage.path("anchord.toml"));
+
+    let daemon = Daemon::of(command);
+
+    let entered = daemon.wait_for(event::SANDBOX_ENTERED).await;
+    assert_eq!(entered["parts"], "no_new_privs, capabilities", "{entered}");
+    assert_eq!(entered["missing"], "Landlock: Function not implemented (os error 38)", "{entered}");
+    let incomplete = daemon.wait_for(event::SANDBOX_INCOMPLETE).await;
+    assert_eq!(incomplete["error"], "seccomp: Operation not permitted (os error 1)", "{incomplete}");
+    client::socket(&stage.socket(), "bedrock").await.key_id();
+    // Nothing limits writes, so nothing waits for a restart.
+    let table = format!("[credentials_file.b]\npath = {:?}\n", elsewhere.path().join("aws/credentials"));
+    stage.configure(&format!("{}{table}", stage.session("bedrock")));
+    daemon.signal(Signal::HUP);
+    daemon.wait_for(event::FILE_WRITTEN).await;
+    assert_eq!(daemon.count(event::CONFIG_RESTART_NEEDED), 0, "{}", daemon.output());
 }
