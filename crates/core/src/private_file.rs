@@ -105,8 +105,8 @@ impl Classify for Error {
 }
 
 /// What to do if the permissions of a directory are right and it cannot be written all the same.
-pub const SANDBOX: &str = "if the directory was replaced or deleted while the daemon ran, restart the daemon, whose sandbox \
-                           admits the directory of before";
+pub const SANDBOX: &str = "if the directory was replaced or deleted while the daemon ran, restart the daemon: its sandbox \
+                           admits only the directory of before";
 
 const SIZE_LIMIT: &str = "raise the limit on the size of files (ulimit -f; LimitFSIZE= under systemd)";
 

@@ -45,7 +45,7 @@ pub(crate) fn enter(needs: &Needs, in_force: &mut InForce) {
 }
 
 fn restrict(needs: &Needs) -> Result<RestrictionStatus, RulesetError> {
-    // The sixth ABI is the newest whose rights were tried here. By default, the crate leaves out what the kernel lacks.
+    // Rights up to the sixth ABI were tried here. By default, the crate leaves out what the kernel lacks.
     let handled = AccessFs::from_write(ABI::V6) | AccessFs::Execute;
     let ruleset = Ruleset::default()
         .handle_access(handled)?

@@ -3,7 +3,7 @@
 //! A program that serves other users' requests should not be able to do more than that, even if a bug lets a caller
 //! choose what it does. Nothing here can be undone, and child processes inherit all of it.
 //!
-//! [`enter`] is for the daemon, whose system calls are known. [`contain_foreign_code`] is for a process that runs code
+//! [`enter`] is for the daemon: its system calls are known. [`contain_foreign_code`] is for a process that runs code
 //! of others, which may do anything except for what endangers the whole host. Each part works without the others: an
 //! old kernel or a container may lack some of them.
 

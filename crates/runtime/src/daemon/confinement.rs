@@ -80,7 +80,7 @@ pub fn log_sandbox(confinement: Option<&Confinement>) {
 }
 
 impl Confinement {
-    /// Keeps the earlier form of each session and credentials file whose new form the sandbox does not admit. Returns the
+    /// Keeps the earlier form of a session or credentials file if the sandbox does not admit the new one. Returns the
     /// names of what takes effect only after a restart. May block.
     pub(super) fn keep_what_fits(&self, settings: &mut Settings, before: &Settings) -> Vec<String> {
         let mut waiting = Vec::new();

@@ -1,4 +1,4 @@
-//! In place of seccomp, for processors whose system calls are not listed.
+//! In place of seccomp, for processors without a list of system calls.
 
 use std::io;
 

@@ -46,7 +46,7 @@ impl Calls {
         self.0.extend(numbers.iter().map(|number| (i64::from(*number), Vec::new())));
     }
 
-    /// Adds a call whose arguments fulfil all `conditions`, or those of an earlier rule.
+    /// Adds a call if its arguments fulfil all `conditions`, or those of an earlier rule.
     pub(super) fn add_if(&mut self, number: u32, conditions: &[Argument]) -> io::Result<()> {
         let mut all = Vec::new();
         for (argument, mask, value) in conditions {

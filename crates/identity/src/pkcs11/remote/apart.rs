@@ -1,4 +1,4 @@
-//! The daemon's side of the spawner: a process that starts hosts for a daemon whose sandbox lets it start nothing.
+//! The daemon's side of the spawner: a process that starts hosts for a daemon, which can start nothing in its sandbox.
 
 use std::io;
 use std::io::IoSlice;

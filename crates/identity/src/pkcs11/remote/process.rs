@@ -58,7 +58,7 @@ pub(super) struct StartedProcess {
     pub(super) process: HostProcess,
 }
 
-/// Whose child a host is.
+/// The process of a host, by its parent.
 pub(super) enum HostProcess {
     /// This process's.
     Own(Child),

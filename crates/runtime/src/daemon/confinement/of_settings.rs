@@ -229,7 +229,7 @@ pub(super) fn of_folder(folder: &Folder) -> Needs {
     needs
 }
 
-/// The directory whose rule covers `folder`. The kernel's rule is about the directory that is there now, and a deleted one
+/// The directory for the rule about `folder`. The kernel's rule is about the directory that is there now, and a deleted one
 /// can be made again only with a rule on its parent. The parent is taken if it is this user's alone and serves one purpose,
 /// unlike `/run` or a home. Otherwise the daemon has to be restarted after the directory was deleted.
 fn ground(folder: &Path) -> PathBuf {
