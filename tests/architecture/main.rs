@@ -73,6 +73,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("profile", &[]),
     ("reported", &[]),
+    ("sandbox", &[]),
     ("secret", &[]),
     ("text", &[]),
     ("notice", &["text"]),
@@ -94,6 +95,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "notice",
             "process_limits",
             "reported",
+            "sandbox",
             "secret",
             "text",
         ],
@@ -328,7 +330,7 @@ fn names(module: &str, code: &str) -> BTreeSet<String> {
 }
 
 /// Modules that are a whole crate: what they name of `crate` is their own.
-const IS_A_CRATE: &[&str] = &["config", "frontend", "identity", "session"];
+const IS_A_CRATE: &[&str] = &["config", "frontend", "identity", "sandbox", "session"];
 
 fn modules() -> BTreeMap<String, Vec<PathBuf>> {
     let mut modules: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();

@@ -37,6 +37,7 @@ mod readings;
 mod reload;
 mod restart;
 mod rotation;
+mod sandbox;
 mod secrets;
 mod stdout;
 mod supervision;

@@ -3,6 +3,7 @@
 mod ends;
 
 use anchord_core::event;
+use anchord_emulator::KeyForm;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -93,7 +94,7 @@ async fn a_key_that_was_imported_is_found_by_its_certificates_label() {
     let stage = Stage::new().await;
     let hsm = SoftHsm::with(&["robots"]);
     let pair = stage.leaf();
-    hsm.import("robots", "key", "0a", &pair.key_pem(anchord_emulator::KeyForm::Pkcs8).unwrap());
+    hsm.import("robots", "key", "0a", &pair.key_pem(KeyForm::Pkcs8).unwrap());
     hsm.put_certificate("robots", "certificate of robot 7", "0a", pair.certificate_der());
     let uri = hsm.uri("robots", "object=certificate%20of%20robot%207;type=cert");
     stage.configure(&stage.session_of("bedrock", &lines_with(&format!("certificate = \"{uri}\""), PIN)));
@@ -356,18 +357,18 @@ async fn a_new_key_and_certificate_in_the_token_are_used_under_load() {
     assert_eq!(serials, ["1", "2", "3", "4"]);
 }
 
-/// The processes that hold a module for this daemon.
+/// The processes that hold a module for this daemon. Its spawner has started them.
 fn holders(daemon: &Daemon) -> Vec<Pid> {
-    let of_daemon = |pid: &i32| {
-        let read = |name: &str| fs_err::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        let parent =
-            read("stat").rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1).map(str::to_owned));
-        parent == Some(daemon.id().to_string()) && read("cmdline").contains("pkcs11-host")
-    };
-    let pids = fs_err::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    pids.filter(of_daemon).filter_map(Pid::from_raw).collect()
+    let hosts = |parent: u32| ends::children(parent).into_iter().filter(|pid| is_called("pkcs11-host", *pid));
+    let (spawners, own): (Vec<Pid>, Vec<Pid>) =
+        hosts(daemon.id()).partition(|pid| is_called("--spawner", *pid));
+    let set_apart = spawners.into_iter().flat_map(|spawner| hosts(spawner.as_raw_pid().unsigned_abs()));
+    own.into_iter().chain(set_apart).collect()
+}
+
+fn is_called(word: &str, pid: Pid) -> bool {
+    let line = fs_err::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_pid()));
+    line.is_ok_and(|line| line.split('\0').any(|argument| argument == word))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -505,4 +506,64 @@ async fn what_softhsm_cannot_do_with_an_ec_key_that_always_wants_the_pin_is_told
 
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("can sign with this key only in a single call"), "{}", ran.stderr);
+}
+
+/// What the kernel says of a process.
+fn of_kernel(pid: Pid, name: &str) -> String {
+    let text = fs_err::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_module_has_a_sandbox_of_its_own_beside_the_daemons() {
+    const SYS_ADMIN_PTRACE_AND_MODULE: u64 = 1 << 21 | 1 << 19 | 1 << 16;
+    let stage = Stage::new().await;
+    let (hsm, _) = one_key(&stage, Kind::P256);
+    configure(&stage, &stage.session_of("bedrock", &lines(&hsm.uri("robots", "object=leaf"))));
+
+    let daemon = hsm.daemon(&stage).await;
+
+    for holder in holders(&daemon) {
+        assert_eq!(
+            (of_kernel(holder, "NoNewPrivs").as_str(), of_kernel(holder, "Seccomp").as_str()),
+            ("1", "2")
+        );
+        let held = u64::from_str_radix(&of_kernel(holder, "CapEff"), 16).unwrap();
+        assert_eq!(held & SYS_ADMIN_PTRACE_AND_MODULE, 0, "{held:x}");
+    }
+    let spawners = ends::children(daemon.id());
+    assert!(spawners.iter().any(|spawner| is_called("--spawner", *spawner)), "{spawners:?}");
+}
+
+#[tokio::test]
+async fn a_module_that_no_setting_named_at_the_start_waits_for_a_restart() {
+    let stage = Stage::new().await;
+    let (hsm, _) = one_key(&stage, Kind::P256);
+    let in_token = |uri: &str| stage.session_of("bedrock", &lines(uri));
+    let in_files = stage.leaf();
+    stage.write("file-leaf.pem", in_files.certificate_pem());
+    stage.write("file-key.pem", &in_files.key_pem(KeyForm::Pkcs8).unwrap());
+    let files =
+        stage.session_of("bedrock", "certificate = \"file-leaf.pem\"\nprivate_key = \"file-key.pem\"");
+    // First there is no spawner, then one for another module.
+    for (at_start, later) in [
+        (files.clone(), in_token(&hsm.uri("robots", "object=leaf"))),
+        (in_token(&hsm.uri("robots", "object=leaf")), in_token(&hsm.shim_uri("robots", "object=leaf"))),
+    ] {
+        configure(&stage, &at_start);
+        let daemon = hsm.daemon(&stage).await;
+        let before = client::socket(&stage.socket(), "bedrock").await.key_id();
+
+        configure(&stage, &later);
+        daemon.signal(Signal::HUP);
+        let told = daemon.wait_for(event::CONFIG_RESTART_NEEDED).await;
+
+        assert_eq!(told["settings"], "session.bedrock", "{told}");
+        assert_eq!(client::socket(&stage.socket(), "bedrock").await.key_id(), before);
+        daemon.stop().await;
+        let successor = hsm.daemon(&stage).await;
+        client::socket(&stage.socket(), "bedrock").await.key_id();
+        successor.stop().await;
+    }
 }

@@ -116,6 +116,7 @@ impl<'a> Check<'a> {
         self.note_file();
         let runtime_directory = self.runtime_directory();
         let access_group = self.access_group();
+        let sandbox = self.one("sandbox", None, values::switch).required();
         let log = self.log();
         let listen = self.listen();
         let picked = self.picked();
@@ -154,6 +155,7 @@ impl<'a> Check<'a> {
             file: self.layers.file.path.clone(),
             unread_file: self.layers.file.unread.clone(),
             runtime_directory: runtime_directory?,
+            sandbox: sandbox?,
             log: log?,
             listen: listen?,
             imds: imds.settled()?,

@@ -86,6 +86,8 @@ pub struct Settings {
     pub unread_file: Option<PathBuf>,
     /// Directory of the socket, the bearer token files and the IMDS token key.
     pub runtime_directory: PathBuf,
+    /// Whether the daemon enters its sandbox.
+    pub sandbox: bool,
     /// Which messages are logged, and in which format.
     pub log: LogSettings,
     /// The addresses that serve HTTP: loopback or link-local. Not empty if IMDS or container credentials are enabled.

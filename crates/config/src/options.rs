@@ -269,6 +269,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         doc: "Group whose members may use every session without `allow`, besides root and the daemon's user",
     },
     row! {
+        key: "sandbox",
+        kind: ValueKind::Switch,
+        fallback: Fallback::Value("true"),
+        sample: "true",
+        doc: "Let the kernel refuse to the daemon whatever these settings do not need; false only to find a fault",
+    },
+    row! {
         key: "log.level",
         kind: ValueKind::Text("error|warn|info|debug|trace"),
         fallback: Fallback::Value("info"),

@@ -253,6 +253,15 @@ events! {
     RUNTIME_DIRECTORY_RESTORED = "runtime_directory.restored" [warn]
         "The runtime directory was deleted or emptied, and its files were written again."
         "Find out what deletes it."
+    SANDBOX_ENTERED = "sandbox.entered" [info]
+        "The daemon has given up what its settings do not need. `parts` are in force; `missing` are those that this kernel or container does not have."
+        "Nothing. A newer kernel has more parts."
+    SANDBOX_INCOMPLETE = "sandbox.incomplete" [warn]
+        "A part of the sandbox failed, although the kernel has it. The daemon continues without it."
+        "Find out what `error` means on this host; report it if the host is an ordinary one."
+    SANDBOX_OFF = "sandbox.off" [warn]
+        "The settings switch the sandbox off."
+        "Remove `sandbox = false` as soon as it is not needed to find a fault."
     SPIFFE_RECOVERED = "spiffe.recovered" [info]
         "The SPIFFE agent answers again."
         "Nothing."

@@ -95,9 +95,10 @@ impl Classify for Error {
             Self::Unwritable { path, source } if is_full(source) => {
                 Some(format!("make room on the file system of `{}`", path.display()).into())
             }
-            Self::Unwritable { path, .. } => {
-                Some(format!("let the daemon's user write to the directory of `{}`", path.display()).into())
-            }
+            Self::Unwritable { path, .. } => Some(
+                format!("let the daemon's user write to the directory of `{}`; {SANDBOX}", path.display())
+                    .into(),
+            ),
             Self::TooOpen { path, .. } => {
                 let path = path.display();
                 Some(
@@ -113,6 +114,10 @@ impl Classify for Error {
         }
     }
 }
+
+/// What to do if the permissions of a directory are right and it cannot be written all the same.
+pub const SANDBOX: &str = "if the directory was replaced or deleted while the daemon ran, restart the daemon: its sandbox \
+                           admits only the directory of before";
 
 const SIZE_LIMIT: &str = "raise the limit on the size of files (ulimit -f; LimitFSIZE= under systemd)";
 

@@ -10,4 +10,5 @@ mod write;
 pub use edit::edit;
 pub use write::Error;
 pub use write::doubt;
+pub use write::make_folder_of;
 pub use write::write;

@@ -76,6 +76,7 @@ pub use source::FirstCertificate;
 pub use source::Locator;
 pub use source::Pipes;
 pub use source::ProcessInput;
+pub use source::Reach;
 pub use source::Source;
 pub use source_stamp::SourceStamp;
 use time::OffsetDateTime;

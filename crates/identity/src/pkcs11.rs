@@ -19,9 +19,12 @@ mod open;
 mod pins;
 mod protocol;
 mod remote;
+#[cfg(feature = "pkcs11")]
+mod spawner;
 mod tokens;
 mod uri;
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,6 +38,7 @@ use protocol::Object;
 use protocol::TokenSlot;
 pub use remote::Launcher;
 use remote::RemoteModule;
+pub use remote::set_spawner_apart;
 use tokens::ObjectFilter;
 use tokens::TokenView;
 pub use uri::ObjectType;
@@ -156,6 +160,11 @@ pub fn open_key(options: &TokenQuery, candidates: &[Vec<u8>]) -> Result<Arc<dyn 
     let search =
         KeySearch { remote: &remote, uri: &options.uri, pin: options.pin()?, candidates: &candidates };
     search.open()
+}
+
+/// The module of a URI, if the URI or `setting` names one or p11-kit is installed. Its file need not exist.
+pub fn module_of(uri: &Uri, setting: Option<&Path>) -> Option<PathBuf> {
+    module::path(uri, setting).ok()
 }
 
 impl TokenQuery {

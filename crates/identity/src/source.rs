@@ -2,6 +2,7 @@
 
 mod gather;
 mod process_input;
+mod reach;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ pub(super) use gather::Material;
 pub(super) use gather::gather;
 pub use process_input::Pipes;
 pub use process_input::ProcessInput;
+pub use reach::Reach;
 use time::OffsetDateTime;
 
 use super::Error;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod build;
+mod confinement;
 mod credentials_files;
 mod error;
 mod front_ends;
@@ -17,6 +18,9 @@ mod state;
 mod systemd;
 
 pub use build::build;
+pub use confinement::Confinement;
+pub use confinement::enter_sandbox;
+pub use confinement::log_sandbox;
 pub use error::Error;
 pub use front_ends::Bound;
 pub use run::Daemon;

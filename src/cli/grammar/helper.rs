@@ -50,9 +50,9 @@ const VERBS: &[&str] = &["credential-process", "serve", "update", "read-certific
 
 /// Flags of anchord that one session without a configuration file does not need, or sets in another way.
 const OF_DAEMONS: &[&str] = &["config", "session", "listen", "imds-enabled", "imds-session"];
-/// Flags of anchord about the listeners of a daemon.
+/// Flags of anchord about a daemon and its listeners.
 const OF_LISTENERS: &[&str] =
-    &["runtime-directory", "container-enabled", "socket-enabled", "socket-path", "socket-mode"];
+    &["runtime-directory", "sandbox", "container-enabled", "socket-enabled", "socket-path", "socket-mode"];
 
 const OF_LOGS: &[&str] = &["log-level", "log-format"];
 

@@ -1,6 +1,7 @@
 //! `anchord run`: the daemon.
 
 use std::io::LineWriter;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use anchord_core::failure::Reason;
 use anchord_core::process_limits;
 use anchord_runtime::assembly::Seams;
 use anchord_runtime::daemon;
+use anchord_runtime::daemon::Confinement;
 use anchord_runtime::daemon::Reload;
 use anchord_session::Freshness;
 use anchord_session::Sessions;
@@ -46,7 +48,10 @@ pub(super) fn run(matches: &ArgMatches, surroundings: &mut Surroundings<'_>) -> 
     let (matches, environment) = (matches.clone(), surroundings.environment.clone());
     let read = move || config::load(&matches, &environment);
     let hangup = Hangup::Reloads;
-    start(DaemonStart { settings, passed, read: Box::new(read), announce: |_| None, hangup }, surroundings)
+    start(
+        DaemonStart { settings, passed, read: Box::new(read), announce: |_| None, hangup, temporary: None },
+        surroundings,
+    )
 }
 
 /// What SIGHUP does.
@@ -68,12 +73,16 @@ pub(super) struct DaemonStart {
     /// A text for stderr, printed when each session has credentials or an error.
     pub(super) announce: fn(&daemon::Bound) -> Option<String>,
     pub(super) hangup: Hangup,
+    /// A directory that is removed at the end.
+    pub(super) temporary: Option<PathBuf>,
 }
 
 /// Runs a daemon until it ends.
 pub(super) fn start(start: DaemonStart, surroundings: &mut Surroundings<'_>) -> Exit {
-    let DaemonStart { settings, passed, read, announce, hangup } = start;
+    let DaemonStart { settings, passed, read, announce, hangup, temporary } = start;
     prompt::ask_for_all(&settings);
+    // Before the first thread: threads that exist already would stay outside.
+    let confinement = daemon::enter_sandbox(&settings, surroundings.environment, temporary.as_deref());
     let queue = match log_queue() {
         Ok(queue) => queue,
         Err(failure) => return output::report(&failure, surroundings),
@@ -100,7 +109,9 @@ pub(super) fn start(start: DaemonStart, surroundings: &mut Surroundings<'_>) -> 
             let _ = surroundings.stderr.write_all(text.as_bytes());
         }
     };
-    let outcome = runtime.block_on(serve(&settings, passed, read, taken, &mut announced, hangup));
+    daemon::log_sandbox(confinement.as_ref());
+    let again = Again { read, taken, confinement: confinement.map(Arc::new), hangup };
+    let outcome = runtime.block_on(serve(&settings, passed, again, &mut announced));
     // A name lookup may still block a thread; the process need not wait for it.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {
@@ -109,14 +120,21 @@ pub(super) fn start(start: DaemonStart, surroundings: &mut Surroundings<'_>) -> 
     }
 }
 
+/// What a reload needs, and what asks for one.
+struct Again {
+    read: Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
+    taken: Box<dyn FnMut(&Settings) + Send>,
+    confinement: Option<Arc<Confinement>>,
+    hangup: Hangup,
+}
+
 async fn serve(
     settings: &Settings,
     passed: daemon::Passed,
-    read: Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
-    taken: Box<dyn FnMut(&Settings) + Send>,
+    again: Again,
     announce: &mut dyn FnMut(&daemon::Bound),
-    meaning: Hangup,
 ) -> Result<(), Failure> {
+    let Again { read, taken, confinement, hangup: meaning } = again;
     let cannot_listen =
         |error: std::io::Error| Failure::of(Reason::Bug, format!("cannot handle signals: {error}"), None);
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
@@ -151,7 +169,8 @@ async fn serve(
         }
     };
     let (bound, sessions) = (daemon.bound().clone(), daemon.sessions());
-    let mut running = std::pin::pin!(daemon.with_reload(Reload { asked, read, taken }).run(stop));
+    let mut running =
+        std::pin::pin!(daemon.with_reload(Reload { asked, read, taken, confinement }).run(stop));
     tokio::select! {
         ended = &mut running => return Ok(ended?),
         () = first_credentials(&sessions) => announce(&bound),

@@ -59,7 +59,8 @@ pub(super) fn run(matches: &ArgMatches, name: ProgramName, surroundings: &mut Su
     let again = settings.clone();
     let read = Box::new(move || Ok(again.clone()));
     let hangup = if is_hangup_ignored() { Hangup::Reloads } else { Hangup::Ends };
-    run::start(run::DaemonStart { settings, passed, read, announce, hangup }, surroundings)
+    let temporary = temporary.as_ref().map(|folder| folder.path().to_owned());
+    run::start(run::DaemonStart { settings, passed, read, announce, hangup, temporary }, surroundings)
 }
 
 /// Whether SIGHUP is ignored, as `nohup` has it: the process is then meant to outlive the terminal.

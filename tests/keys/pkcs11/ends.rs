@@ -221,6 +221,16 @@ fn processes() -> Vec<(Pid, String, String)> {
     pids.filter_map(of).collect()
 }
 
+/// The processes that `parent` has started, or has got as orphans.
+pub(super) fn children(parent: u32) -> Vec<Pid> {
+    let all = processes().into_iter();
+    all.filter(|(_, _, of)| *of == parent.to_string()).map(|(pid, ..)| pid).collect()
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    processes().iter().any(|(other, state, _)| *other == pid && state == "Z")
+}
+
 /// The first process of a container becomes the parent of what others have left, and has to wait for it.
 #[tokio::test]
 async fn a_daemon_that_is_the_first_process_of_a_container_leaves_no_zombies_of_modules() {
@@ -250,18 +260,18 @@ async fn a_daemon_that_is_the_first_process_of_a_container_leaves_no_zombies_of_
     hsm.tell(&mut command).args(["run", "--config"]).arg(stage.path("anchord.toml"));
     let daemon = Daemon::of(command);
     wait_until("a module that hangs", || hsm.path("hangs").exists()).await;
-    let children = |parent: u32| {
-        let all = processes().into_iter();
-        all.filter(move |(_, _, of)| *of == parent.to_string()).collect::<Vec<_>>()
-    };
-    let first = children(daemon.id())[0].0.as_raw_pid().unsigned_abs();
-    let holder = children(first)[0].0;
+    let only_child = |parent: u32| children(parent)[0].as_raw_pid().unsigned_abs();
+    let first = only_child(daemon.id());
+    let spawner = only_child(first);
+    let holder = children(spawner)[0];
 
     // The daemon gives a host up that does not answer.
     wait_for_the_end_of(holder).await;
 
-    wait_until("the end of all that was left", || children(first).iter().all(|(_, state, _)| state != "Z"))
-        .await;
+    wait_until("the end of all that was left", || {
+        [first, spawner].into_iter().flat_map(children).all(|pid| !is_zombie(pid))
+    })
+    .await;
 }
 
 /// As scripts call it again and again.

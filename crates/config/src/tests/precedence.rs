@@ -259,6 +259,7 @@ fn a_description_tells_each_value_and_who_decided_it() {
 file                                      = "/etc/anchord/anchord.toml"               # default
 runtime_directory                         = "/run/anchord"                            # default
 access_group                              = (none)                                    # default
+sandbox                                   = true                                      # default
 log.level                                 = "warn"                                    # anchord.toml:2
 log.format                                = "text"                                    # default
 http.listen                               = ["127.0.0.1:0"]                           # ANCHORD_LISTEN

@@ -7,9 +7,6 @@
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
-use std::os::fd::AsFd as _;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
@@ -42,23 +39,28 @@ pub(super) struct Owner {
 }
 
 impl SocketOwners {
-    /// Opens the diagnostics and tries them with a connection of its own. `None` if they do not work here: a kernel
-    /// without the handler answers like one that finds no socket.
+    /// Opens the diagnostics, and asks whether they are there. `None` if not: a kernel without the handler answers a
+    /// question about a socket as if it found none.
     pub fn open() -> Option<Self> {
         let kind = SocketType::DGRAM;
         let flags = SocketFlags::CLOEXEC;
         let protocol = Some(netlink::SOCK_DIAG);
         let netlink = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, protocol).ok()?;
         let owners = Self(Mutex::new(Questions { netlink, last: 0 }));
-        let own = owners.own_connection()?;
-        (own.uid == rustix::process::geteuid().as_raw()).then_some(owners)
+        owners.have_a_handler().then_some(owners)
     }
 
-    fn own_connection(&self) -> Option<Owner> {
-        let listener = TcpListener::bind("127.0.0.1:0").or_else(|_| TcpListener::bind("[::1]:0")).ok()?;
-        let client = TcpStream::connect(listener.local_addr().ok()?).ok()?;
-        let (stream, _) = listener.accept().ok()?;
-        self.of_client(stream.as_fd(), client.local_addr().ok()?)
+    /// Asks for all sockets in no state. The answer has no sockets, and its end tells whether there is a handler.
+    fn have_a_handler(&self) -> bool {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let answer = self.ask(|number| {
+            let mut message = question(number, nowhere, nowhere);
+            message[6..8].copy_from_slice(&(REQUEST | DUMP).to_ne_bytes());
+            message[20..24].copy_from_slice(&0_u32.to_ne_bytes());
+            message
+        });
+        let Some(answer) = answer else { return false };
+        bytes(&answer, 4).map(u16::from_ne_bytes) == Some(DONE) && number_at(&answer, 16) == Some(0)
     }
 
     /// The owner of the socket of the client `peer` that is connected to the accepted socket `stream`. `None` if its
@@ -79,12 +81,16 @@ impl SocketOwners {
 
     /// The owner of the socket that is bound to `source` and connected to `destination`.
     fn owner(&self, source: SocketAddr, destination: SocketAddr) -> Option<Owner> {
+        let (source, destination) = (canonical(source), canonical(destination));
+        parse(&self.ask(|number| question(number, source, destination))?, source, destination)
+    }
+
+    /// Sends the question that `make` makes with a number of its own, and returns the answer with that number.
+    fn ask(&self, make: impl Fn(u32) -> [u8; 72]) -> Option<Vec<u8>> {
         let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         questions.last = questions.last.wrapping_add(1);
         let number = questions.last;
-        let (source, destination) = (canonical(source), canonical(destination));
-        let question = question(number, source, destination);
-        rustix::net::send(&questions.netlink, &question, SendFlags::empty()).ok()?;
+        rustix::net::send(&questions.netlink, &make(number), SendFlags::empty()).ok()?;
         let mut buffer = [0; 1024];
         // The answer is there when `send` returns. An earlier question's answer may be left over after an interruption.
         loop {
@@ -92,7 +98,7 @@ impl SocketOwners {
             let (length, _) = received.ok()?;
             let answer = &buffer[..length];
             if number_at(answer, 8) == Some(number) {
-                return parse(answer, source, destination);
+                return Some(answer.to_vec());
             }
         }
     }
@@ -104,6 +110,9 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const REQUEST: u16 = 1;
+const DUMP: u16 = 0x300;
+/// `NLMSG_DONE`.
+const DONE: u16 = 3;
 const TCP: u8 = 6;
 /// `INET_DIAG_CGROUP_ID`.
 const CGROUP: u16 = 21;
@@ -188,6 +197,9 @@ fn bytes<const LENGTH: usize>(message: &[u8], at: usize) -> Option<[u8; LENGTH]>
 #[cfg(test)]
 mod tests {
     use std::net::Shutdown;
+    use std::net::TcpListener;
+    use std::net::TcpStream;
+    use std::os::fd::AsFd as _;
 
     use super::*;
 

@@ -156,8 +156,9 @@ impl Classify for Error {
                 }
                 _ => format!(
                     "let this user write to the directory `{}`: anchord replaces the whole file; under systemd check User=, \
-                     ProtectHome= and ReadWritePaths=",
-                    folder(path).display()
+                     ProtectHome= and ReadWritePaths=; {}",
+                    folder(path).display(),
+                    private_file::SANDBOX
                 ).into(),
             }),
             Self::Unreadable { .. } => Some("let this user read it".into()),
@@ -286,6 +287,16 @@ const UNFINISHED: &str = ".anchord-";
 
 fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the directory in which [`write`] writes for `path`, and returns it. May block.
+///
+/// # Errors
+/// As [`write`].
+pub fn make_folder_of(path: &Path) -> Result<PathBuf, Error> {
+    let target = Target::find(path)?;
+    target.check()?;
+    Ok(target.folder.path().to_owned())
 }
 
 /// Finds the file of `path` and opens its lock file, without taking the lock. The lock file is never removed: otherwise

@@ -16,6 +16,7 @@ use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process;
 use std::process::Stdio;
 
@@ -33,11 +34,13 @@ use tokio::signal::unix::signal;
 
 use super::host;
 use super::remote;
+use super::spawner;
 use anchord_core::process_limits;
 
 /// The first argument of the processes that a program starts to hold modules.
 pub(super) const VERB: &str = "pkcs11-host";
 const GUARD: &str = "--guard";
+const SPAWNER: &str = "--spawner";
 
 /// If this process was started to hold a PKCS#11 module, does that and never returns. Otherwise it notes that this
 /// program can be started this way. A program that has not called this function cannot use PKCS#11 tokens.
@@ -51,6 +54,9 @@ pub fn hold_modules(
     let arguments: Vec<OsString> = arguments.into_iter().skip(1).collect();
     match arguments.as_slice() {
         [verb, guard] if verb == VERB && guard == GUARD => self::guard(),
+        [verb, spawner, modules @ ..] if verb == VERB && spawner == SPAWNER => {
+            spawn_hosts(modules, variables.into_iter().collect())
+        }
         [verb, module] if verb == VERB => hold(Path::new(module)),
         _ => remote::this_program_holds_modules(variables),
     }
@@ -64,12 +70,33 @@ fn hold(module: &Path) -> ! {
         tell(&error);
         process::exit(BROKEN)
     });
+    // After the guard has started. Whatever is missing is no reason to refuse the module: the daemon's own sandbox does
+    // not depend on it.
+    let _ = anchord_sandbox::contain_foreign_code();
     let served = connection.try_clone().and_then(|requests| host::serve(module, requests, connection));
     if let Err(error) = served {
         tell(&error);
     }
     // Kills what the module has started as well. An orderly exit would run the module's code again, which might hang.
     end()
+}
+
+/// Starts hosts for the daemon at the other end of stdin.
+fn spawn_hosts(modules: &[OsString], variables: Vec<(OsString, OsString)>) -> ! {
+    process_limits::no_core_files();
+    let served = close_inherited().and_then(|()| take_connection()).and_then(|connection| {
+        outlive_signals()?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        let modules = modules.iter().map(PathBuf::from).collect();
+        spawner::serve(&connection.into(), modules, variables)
+    });
+    match served {
+        Ok(()) => process::exit(0),
+        Err(error) => {
+            tell(&error);
+            process::exit(BROKEN)
+        }
+    }
 }
 
 /// The exit code for bugs, as the program's own verbs use it.

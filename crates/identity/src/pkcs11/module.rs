@@ -13,20 +13,25 @@ const PROXY: &str = "p11-kit-proxy.so";
 
 /// The file to load.
 pub(super) fn choose(uri: &Uri, setting: Option<&Path>) -> Result<PathBuf, Error> {
-    let path = match (uri.module(), setting) {
-        (Some(ModuleReference::Path(path)), _) => path.clone(),
-        (Some(ModuleReference::Name(name)), _) => {
-            find(&of_name(name)).ok_or_else(|| Error::NoModuleOfName { name: name.clone() })?
-        }
-        (None, Some(path)) => path.into(),
-        (None, None) => find(&in_folders(&folders(), PROXY)).ok_or(Error::NoModule)?,
-    };
+    let path = path(uri, setting)?;
     let metadata = fs_err::metadata(&path)
         .map_err(|error| Error::ModuleMissing { path: path.clone(), source: system_reason(&error) })?;
     if !metadata.is_file() {
         return Err(Error::NotAModule { path, why: "it is not a regular file".into() });
     }
     Ok(path)
+}
+
+/// The path of the file, which need not exist.
+pub(super) fn path(uri: &Uri, setting: Option<&Path>) -> Result<PathBuf, Error> {
+    match (uri.module(), setting) {
+        (Some(ModuleReference::Path(path)), _) => Ok(path.clone()),
+        (Some(ModuleReference::Name(name)), _) => {
+            find(&of_name(name)).ok_or_else(|| Error::NoModuleOfName { name: name.clone() })
+        }
+        (None, Some(path)) => Ok(path.into()),
+        (None, None) => find(&in_folders(&folders(), PROXY)).ok_or(Error::NoModule),
+    }
 }
 
 fn find(candidates: &[PathBuf]) -> Option<PathBuf> {

@@ -3,6 +3,7 @@
 //! Each token gets one request at a time. So the time it spends on other requests is not mistaken for a module that
 //! hangs. Each caller gets an answer or an error within the launcher's patience.
 
+mod apart;
 mod process;
 #[cfg(feature = "pkcs11")]
 mod variables;
@@ -18,9 +19,18 @@ use std::sync::Weak;
 use std::sync::mpsc;
 use std::time::Duration;
 
+#[cfg(feature = "pkcs11")]
+pub(super) use apart::STARTED;
+#[cfg(feature = "pkcs11")]
+pub(super) use apart::UNKNOWN_MODULE;
 pub use process::Launcher;
 use process::NoReply;
 use process::Process;
+#[cfg(feature = "pkcs11")]
+pub(super) use process::reap;
+pub use process::set_spawner_apart;
+#[cfg(feature = "pkcs11")]
+pub(super) use process::spawn;
 #[cfg(feature = "pkcs11")]
 pub(super) use process::this_program_holds_modules;
 

@@ -34,6 +34,14 @@ impl WorkloadEndpoint {
             SocketAddress::Tcp(_) => None,
         }
     }
+
+    /// The port, if it is reached over TCP.
+    pub fn port(&self) -> Option<u16> {
+        match &self.place {
+            SocketAddress::Unix(_) => None,
+            SocketAddress::Tcp(address) => Some(address.port()),
+        }
+    }
 }
 
 /// `unix:///run/spire/agent.sock`, `unix:/run/spire/agent.sock` or `tcp://127.0.0.1:8081`.

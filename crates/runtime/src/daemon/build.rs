@@ -107,6 +107,7 @@ pub async fn build(settings: &Settings, seams: &Seams, mut passed: Passed) -> Re
         callers,
         secrets: watch::Sender::new(Arc::new(secrets)),
         directory: Arc::clone(&directory),
+        confinement: None,
     };
     Ok(Daemon::new(reloadable, (tcp, missing), unix, store, Restorer::new(directory, socket_file)))
 }

@@ -7,6 +7,7 @@ use super::SocketError;
 use crate::assembly;
 use anchord_core::failure::Classify;
 use anchord_core::failure::Reason;
+use anchord_core::private_file;
 use anchord_core::text::Part::Key;
 use anchord_core::text::Part::Say;
 use anchord_core::text::Text;
@@ -83,7 +84,8 @@ impl Classify for Error {
             Self::RuntimeDirectory { .. } => Some(Text::of(&[
                 Say("set "),
                 Key("runtime_directory"),
-                Say(" to a directory that the daemon's user can write to"),
+                Say(" to a directory that the daemon's user can write to; "),
+                Say(private_file::SANDBOX),
             ])),
             Self::OpenDirectory { .. } => Some(Text::of(&[
                 Say("set "),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Bound;
+use super::Confinement;
 use super::Error;
 use super::credentials_files;
 use super::credentials_files::FollowedFiles;
@@ -40,6 +41,8 @@ pub(super) struct Reloadable {
     pub(super) secrets: watch::Sender<Arc<Secrets>>,
     /// Its lock is held until the daemon ends.
     pub(super) directory: Arc<RuntimeDirectory>,
+    /// The sandbox of the process, if it is in one.
+    pub(super) confinement: Option<Arc<Confinement>>,
 }
 
 /// What each kind of listener serves. A change applies from the next request on.
@@ -66,7 +69,7 @@ impl Routes {
 pub(super) struct Applied {
     pub(super) sessions: Difference,
     /// The changed settings that take effect only after a restart.
-    pub(super) waiting: Vec<&'static str>,
+    pub(super) waiting: Vec<String>,
 }
 
 /// New settings, with the files that they need already read.
@@ -74,7 +77,7 @@ pub(super) struct Prepared {
     settings: Settings,
     transport: Arc<dyn Transport>,
     secrets: Secrets,
-    waiting: Vec<&'static str>,
+    waiting: Vec<String>,
 }
 
 /// The input to prepare new settings. It is separate from [`Reloadable`], because reading files may block.
@@ -84,6 +87,7 @@ pub(super) struct Preparation {
     has_http: bool,
     secrets: Arc<Secrets>,
     directory: Arc<RuntimeDirectory>,
+    confinement: Option<Arc<Confinement>>,
 }
 
 impl Preparation {
@@ -92,7 +96,10 @@ impl Preparation {
     /// # Errors
     /// If one cannot be used. Then nothing has changed, in memory or on disk.
     pub(super) fn prepare(self, mut settings: Settings) -> Result<Prepared, Error> {
-        let waiting = self.keep_what_is_bound(&mut settings);
+        let mut waiting = self.keep_what_is_bound(&mut settings);
+        if let Some(confinement) = &self.confinement {
+            waiting.extend(confinement.keep_what_fits(&mut settings, &self.before));
+        }
         let transport = assembly::transport(&settings, &self.seams)?;
         // The directory may have been deleted since the start. Restore the current secrets, or new ones would be made
         // below.
@@ -104,15 +111,16 @@ impl Preparation {
 
     /// Keeps the places of listeners and files, because clients know them. Returns the settings that a reload cannot
     /// change.
-    fn keep_what_is_bound(&self, settings: &mut Settings) -> Vec<&'static str> {
+    fn keep_what_is_bound(&self, settings: &mut Settings) -> Vec<String> {
         let before = &self.before;
         let mut waiting = Vec::new();
-        let mut keep = |name, is_the_same: bool| {
+        let mut keep = |name: &str, is_the_same: bool| {
             if !is_the_same {
-                waiting.push(name);
+                waiting.push(name.to_owned());
             }
         };
         keep("runtime_directory", settings.runtime_directory == before.runtime_directory);
+        keep("sandbox", settings.sandbox == before.sandbox);
         keep("http.listen", settings.listen == before.listen);
         keep("socket", settings.socket == before.socket);
         keep("log.format", settings.log.format == before.log.format);
@@ -122,6 +130,7 @@ impl Preparation {
             keep("container", !settings.container);
         }
         settings.runtime_directory.clone_from(&before.runtime_directory);
+        settings.sandbox = before.sandbox;
         settings.listen.clone_from(&before.listen);
         settings.socket.clone_from(&before.socket);
         settings.log.format = before.log.format;
@@ -138,6 +147,7 @@ impl Reloadable {
             has_http: !self.bound.http.is_empty() || !self.bound.waiting.is_empty(),
             secrets: Arc::clone(&self.secrets.borrow()),
             directory: Arc::clone(&self.directory),
+            confinement: self.confinement.clone(),
         }
     }
 

@@ -17,6 +17,7 @@ use tracing::info;
 use tracing::warn;
 
 use super::Bound;
+use super::Confinement;
 use super::Error;
 use super::addresses::AddressChange;
 use super::addresses::Appeared;
@@ -63,6 +64,8 @@ pub struct Reload {
     pub read: Arc<dyn Fn() -> Result<Settings, Problems> + Send + Sync>,
     /// Called with the settings after each reload, to apply those that are not the daemon's, such as the log level.
     pub taken: Box<dyn FnMut(&Settings) + Send>,
+    /// The sandbox of the process, which admits only some new settings.
+    pub confinement: Option<Arc<Confinement>>,
 }
 
 /// How long the daemon waits for its first credentials before it reports to systemd that it is ready.
@@ -84,7 +87,8 @@ impl Daemon {
 
     /// Lets the daemon reload its settings on request.
     #[must_use]
-    pub fn with_reload(self, reload: Reload) -> Self {
+    pub fn with_reload(mut self, reload: Reload) -> Self {
+        self.reloadable.confinement.clone_from(&reload.confinement);
         Self { reload: Some(reload), ..self }
     }
 

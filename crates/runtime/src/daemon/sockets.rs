@@ -128,8 +128,9 @@ impl Classify for Error {
                 Text::of(&[Say("move it away, or set "), Key("socket.path"), Say(" to another path")])
             }
             Self::Unix { path, .. } => format!(
-                "make sure that {} exists and that the daemon's user can write to it",
-                path.parent().unwrap_or(path).display()
+                "make sure that {} exists and that the daemon's user can write to it; {}",
+                path.parent().unwrap_or(path).display(),
+                private_file::SANDBOX
             )
             .into(),
             Self::Path(error) => return error.hint(),

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -24,6 +25,8 @@ use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::WaitOptions;
 
+use super::apart;
+use super::apart::Apart;
 #[cfg(feature = "pkcs11")]
 use super::variables;
 use crate::pkcs11::pins::lock;
@@ -52,7 +55,18 @@ type StartProcess = dyn Fn(&Path) -> io::Result<StartedProcess> + Send + Sync;
 /// The daemon's end of the socket, and the process at the other end.
 pub(super) struct StartedProcess {
     pub(super) stream: UnixStream,
-    pub(super) child: Option<Child>,
+    pub(super) process: HostProcess,
+}
+
+/// The process of a host, by its parent.
+pub(super) enum HostProcess {
+    /// This process's.
+    Own(Child),
+    /// The spawner's.
+    Apart(Apart),
+    /// There is none, in a test.
+    #[cfg(all(test, feature = "pkcs11"))]
+    Scripted,
 }
 
 /// The variables that modules get; unset if this program cannot hold modules.
@@ -70,15 +84,37 @@ pub(in crate::pkcs11) fn this_program_holds_modules(
     let _ = VARIABLES.set(variables::for_modules(variables));
 }
 
+/// Sets a process apart that starts the hosts of `modules`, for a daemon that is about to enter its sandbox.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn set_spawner_apart(modules: &[PathBuf]) -> io::Result<()> {
+    let variables = VARIABLES.get().ok_or_else(loads_no_modules)?;
+    apart::start(modules, program().env_clear().envs(variables.iter().cloned()))
+}
+
 /// Starts this program again, even if an upgrade has replaced its file.
 impl Default for Launcher {
     fn default() -> Self {
-        let start = |module: &Path| match VARIABLES.get() {
-            Some(variables) => run(module, variables),
-            None => Err(io::Error::new(io::ErrorKind::Unsupported, "this program loads no PKCS#11 modules")),
+        let start = |module: &Path| match (apart::host(module), VARIABLES.get()) {
+            (Some(started), _) => {
+                started.map(|(stream, host)| StartedProcess { stream, process: HostProcess::Apart(host) })
+            }
+            (None, Some(variables)) => run(module, variables),
+            (None, None) => Err(loads_no_modules()),
         };
         Self { start: Arc::new(start), patience: PATIENCE }
     }
+}
+
+fn loads_no_modules() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "this program loads no PKCS#11 modules")
+}
+
+fn program() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("anchord");
+    command
 }
 
 impl Launcher {
@@ -100,7 +136,7 @@ impl Launcher {
 
     #[cfg(all(test, feature = "pkcs11"))]
     pub(in crate::pkcs11) fn script(start: impl Fn() -> UnixStream + Send + Sync + 'static) -> Self {
-        let start = move |_: &Path| Ok(StartedProcess { stream: start(), child: None });
+        let start = move |_: &Path| Ok(StartedProcess { stream: start(), process: HostProcess::Scripted });
         Self { start: Arc::new(start), patience: PATIENCE }
     }
 }
@@ -111,15 +147,23 @@ impl fmt::Debug for Launcher {
     }
 }
 
-/// The process gets its own group, so that Ctrl-C in a terminal does not end it before the daemon has drained. Its
-/// stderr is discarded: a module may print secrets there.
 fn run(module: &Path, variables: &[(OsString, OsString)]) -> io::Result<StartedProcess> {
     let (ours, theirs) = UnixStream::pair()?;
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("anchord").arg("pkcs11-host").arg(module).process_group(0);
-    command.stdin(OwnedFd::from(theirs.try_clone()?)).stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
-    command.env_clear().envs(variables.iter().cloned());
-    Ok(StartedProcess { stream: ours, child: Some(command.spawn()?) })
+    let host = spawn(module, theirs.into(), variables)?;
+    Ok(StartedProcess { stream: ours, process: HostProcess::Own(host) })
+}
+
+/// Starts a host at the other end of `stream`. It gets its own group, so that Ctrl-C in a terminal does not end it before
+/// the daemon has drained. Its stderr is discarded: a module may print secrets there.
+pub(in crate::pkcs11) fn spawn(
+    module: &Path,
+    stream: OwnedFd,
+    variables: &[(OsString, OsString)],
+) -> io::Result<Child> {
+    let mut command = program();
+    command.arg("pkcs11-host").arg(module).process_group(0);
+    command.stdin(stream.try_clone()?).stdout(stream).stderr(Stdio::null());
+    command.env_clear().envs(variables.iter().cloned()).spawn()
 }
 
 /// A running process; dropping it kills the process.
@@ -230,7 +274,7 @@ fn hold(
     pending: &Mutex<PendingReplies>,
 ) {
     match start(module) {
-        Ok(StartedProcess { stream, child }) => {
+        Ok(StartedProcess { stream, process }) => {
             let writer = stream.try_clone();
             if writer.is_err() {
                 // Then `read` gets nothing, and kills the process.
@@ -238,14 +282,14 @@ fn hold(
             }
             // `start` waits for this.
             let _ = starting.send(writer);
-            read(stream, child, pending);
+            read(stream, process, pending);
         }
         Err(error) => _ = starting.send(Err(error)),
     }
 }
 
 /// Delivers replies until the process ends or sends an unexpected one.
-fn read(mut stream: UnixStream, child: Option<Child>, pending: &Mutex<PendingReplies>) {
+fn read(mut stream: UnixStream, process: HostProcess, pending: &Mutex<PendingReplies>) {
     while let Ok(Some((reply, _))) = protocol::read::<HostReply>(&mut stream) {
         let mut pending = lock(pending);
         let Some(waiting) = pending.expected.remove(&reply.number) else { break };
@@ -254,7 +298,12 @@ fn read(mut stream: UnixStream, child: Option<Child>, pending: &Mutex<PendingRep
         let _ = waiting.send(reply);
     }
     let _ = stream.shutdown(Shutdown::Both);
-    let end = child.map_or_else(|| "its connection was closed".into(), reap);
+    let end = match process {
+        HostProcess::Own(child) => reap(child),
+        HostProcess::Apart(host) => host.end(),
+        #[cfg(all(test, feature = "pkcs11"))]
+        HostProcess::Scripted => "its connection was closed".into(),
+    };
     let mut pending = lock(pending);
     pending.end = Some(end);
     // Dropping the senders wakes all waiting callers.
@@ -262,8 +311,8 @@ fn read(mut stream: UnixStream, child: Option<Child>, pending: &Mutex<PendingRep
 }
 
 /// Kills the process and everything the module has started: it is in the group that
-/// [`run`] made. The group's number is still valid, because nothing has waited for the process yet.
-fn reap(mut child: Child) -> String {
+/// [`spawn`] made. The group's number is still valid, because nothing has waited for the process yet.
+pub(in crate::pkcs11) fn reap(mut child: Child) -> String {
     let group = Pid::from_child(&child);
     let _ = rustix::process::kill_process_group(group, Signal::KILL);
     let _ = child.kill();
@@ -271,8 +320,10 @@ fn reap(mut child: Child) -> String {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
-    // As the first process of a container, this program is now the parent of the rest and must reap them.
-    if rustix::process::getpid().is_init() {
+    // As the first process of a container, or as the spawner, this program is now the parent of the rest and must reap
+    // them.
+    let is_subreaper = rustix::process::child_subreaper().is_ok_and(|subreaper| subreaper.is_some());
+    if is_subreaper || rustix::process::getpid().is_init() {
         while rustix::process::waitpgid(group, WaitOptions::empty()).is_ok() {}
     }
     end
