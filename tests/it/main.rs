@@ -27,6 +27,7 @@ mod hosts;
 mod lifecycle;
 mod limits;
 mod many_sessions;
+mod memory;
 mod outage;
 mod places;
 #[cfg(feature = "aws-config")]
