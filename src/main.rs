@@ -3,12 +3,19 @@
 mod cli;
 mod telemetry;
 
+use std::alloc::System;
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use anchord_config::Environment;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Overwrites each block of memory when it is freed. `Secret` does so for anchord's own values; the buffers of the HTTP
+/// and TLS libraries and of the JSON decoder held the credentials before.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     #[cfg(feature = "pkcs11")]

@@ -28,6 +28,7 @@ mod hosts;
 mod lifecycle;
 mod limits;
 mod many_sessions;
+mod memory;
 mod neighbours;
 mod outage;
 mod places;

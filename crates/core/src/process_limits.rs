@@ -1,7 +1,9 @@
-//! The limits of this process: no core files, as many file descriptors as allowed, and a check that threads can start.
+//! The limits of this process: no core files, no memory on the disk, as many file descriptors as allowed, and a check that
+//! threads can start.
 
 use std::thread;
 
+use rustix::mm::MlockAllFlags;
 use rustix::process::DumpableBehavior;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
@@ -22,6 +24,23 @@ pub fn no_core_files() {
             %error, "Core files could not be forbidden; a crash may leave secrets on disk"
         );
     }
+}
+
+/// Keeps the memory of this process from being swapped out, if the limit on locked memory is `unlimited`.
+///
+/// All of it, because credentials are also in buffers of libraries and on stacks. Under a limit this would fail, or
+/// threads could not start later: reserved memory counts against the limit, too.
+pub fn lock_memory() {
+    if rustix::process::getrlimit(Resource::Memlock).current.is_some() {
+        debug!("Memory is not locked and may be swapped out: RLIMIT_MEMLOCK is not `unlimited`");
+    } else if let Err(error) = lock_all() {
+        debug!(%error, "Memory cannot be locked and may be swapped out");
+    }
+}
+
+fn lock_all() -> rustix::io::Result<()> {
+    // ONFAULT: a page is locked once it is used, so that whole stacks do not take up memory.
+    rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
 }
 
 /// Raises the limit of file descriptors to the hard limit. Shells and systemd start programs with 1024.
@@ -63,6 +82,20 @@ mod tests {
 
         assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
         assert_eq!(rustix::process::getrlimit(Resource::Core).current, Some(0));
+    }
+
+    #[test]
+    fn all_memory_is_locked_and_threads_start_all_the_same() {
+        if let Err(error) = lock_all() {
+            println!("not shown here: this user may not lock memory beyond its limit: {error}");
+            return;
+        }
+
+        one_more_thread().unwrap();
+
+        let status = fs_err::read_to_string("/proc/self/status").unwrap();
+        let locked = status.lines().find(|line| line.starts_with("VmLck:")).unwrap();
+        assert!(!locked.contains("\t       0 kB"), "{locked}");
     }
 
     #[test]

@@ -347,7 +347,7 @@ impl Walk {
         let path = self.current().path.join(name);
         let failed = |errno| system(&path, errno);
         let opened = match open(&self.current().descriptor, name, OFlags::empty()) {
-            Err(Errno::NOENT) if self.makes => {
+            Err(Errno::NOENT) if self.makes && !self.is_at_file() => {
                 directory::make(self.current(), name, self.follower.enters_homes).map_err(failed)?;
                 open(&self.current().descriptor, name, OFlags::empty())
             }

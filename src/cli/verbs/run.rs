@@ -92,6 +92,7 @@ pub(super) fn start(start: DaemonStart, surroundings: &mut Surroundings<'_>) -> 
     let mut stderr = LineWriter::new(queue.writer());
     let surroundings = &mut surroundings.with_stderr(&mut stderr);
     process_limits::no_core_files();
+    process_limits::lock_memory();
     process_limits::raise_descriptor_limit();
     let runtime = match threads::runtime_with_threads() {
         Ok(runtime) => runtime,

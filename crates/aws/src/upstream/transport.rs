@@ -224,6 +224,7 @@ fn builder(tls: rustls::ClientConfig, timeouts: Timeouts) -> reqwest::ClientBuil
         .redirect(reqwest::redirect::Policy::none())
         .https_only(true)
         .pool_max_idle_per_host(MAX_CONCURRENT)
+        .pool_idle_timeout(IDLE)
         .user_agent(concat!("anchord/", env!("CARGO_PKG_VERSION")))
         .no_proxy();
     match timeouts.connect {
@@ -231,6 +232,10 @@ fn builder(tls: rustls::ClientConfig, timeouts: Timeouts) -> reqwest::ClientBuil
         None => builder,
     }
 }
+
+/// How long a connection stays open for the next request: long enough for the next step of a role chain, the next
+/// session and a retry. The buffers of an open connection hold what was received and sent last, credentials included.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// The client that connects through a proxy.
 #[derive(Clone, Debug)]

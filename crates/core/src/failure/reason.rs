@@ -115,7 +115,7 @@ reasons! {
     FileUnwritable = "file_unwritable", Misconfigured;
     /// A file's content is not what is needed.
     FileUnusable = "file_unusable", Misconfigured;
-    /// A file belongs to another user, or other users can read or write it.
+    /// A file or a directory of its path belongs to another user, or is open to other users.
     FileInsecure = "file_insecure", Misconfigured;
     /// The private key does not belong to the certificate.
     KeyMismatch = "key_mismatch", Misconfigured;

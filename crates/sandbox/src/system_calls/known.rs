@@ -96,6 +96,7 @@ const MEMORY: &[u32] = &[
     raw::__NR_madvise,
     raw::__NR_mincore,
     raw::__NR_msync,
+    raw::__NR_mlockall,
     raw::__NR_mlock,
     raw::__NR_mlock2,
     raw::__NR_munlock,

@@ -100,6 +100,8 @@ fn in_10000_turns_nothing_outside_the_users_folder_is_written_changed_or_removed
                 Ok(_) => written += 1,
                 Err(_) => refused += 1,
             }
+            // Secrets of anchord's own never go through another user's directory.
+            assert!(private_file::replace(&home.join(".aws/state"), b"secret").is_err());
         }
         is_over.store(true, Ordering::Relaxed);
         (attacker.join().unwrap(), written, refused)
