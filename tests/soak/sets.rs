@@ -174,9 +174,17 @@ impl Sets {
             return;
         }
         self.noticed = now.offset();
-        if let (Some((_, offset)), Some(best)) = (self.read, &mut self.best) {
-            best.date(near_zero_is_zero(self.at_most_behind - (now.offset() - offset)), now);
+        let behind = self.behind(now);
+        if let (Some(_), Some(best)) = (self.read, &mut self.best) {
+            best.date(behind, now);
         }
+    }
+
+    /// How far the host's clock is behind AWS's at most: by the last `Date`, and by the steps since then, which show
+    /// against the time since boot.
+    fn behind(&self, now: Now) -> Span {
+        let since = self.read.map_or(Span::ZERO, |(_, offset)| now.offset() - offset);
+        near_zero_is_zero(self.at_most_behind - since)
     }
 
     /// Another process: it has heard nothing of the clock, and holds what it was given.
@@ -219,7 +227,8 @@ impl Sets {
         asked: Span,
         awake: Duration,
     ) -> Worth {
-        let life = set.ends_at - earlier(self.at_most_behind) - now.host;
+        let behind = self.behind(now);
+        let life = set.ends_at - earlier(behind) - now.host;
         self.delivered.resize(self.delivered.len().max(set.number + 1), None);
         let is_believed = is_less(life, asked + EXTRA_LIFE);
         if is_believed != Some(false) {
@@ -235,7 +244,7 @@ impl Sets {
         };
         self.before = (self.best, awake);
         self.delivered_at = Some(now.truth);
-        let fresh = Held::new(set, certificate, self.at_most_behind, asked + EXTRA_LIFE, now);
+        let fresh = Held::new(set, certificate, behind, asked + EXTRA_LIFE, now);
         let held = self.best.map_or(Span::ZERO, |best| best.left(now));
         match (is_believed, is_usable, is_wanted) {
             (Some(true), Some(true), Some(true)) => {
@@ -319,9 +328,8 @@ impl Sets {
             Some(best) if best.number != number && !self.is_unclear && !just_now => {
                 return Err(format!("set {number} was handed out though {} could be held", best.number));
             }
-            // An AWS whose `Date` lies may promise more than there is. The true end is never too early.
-            Some(best) if best.number == number && shown_left < best.surely_left(now).min(left) - GRAIN => {
-                let left = best.surely_left(now).min(left);
+            Some(best) if best.number == number && shown_left < best.surely_left(now) - GRAIN => {
+                let left = best.surely_left(now);
                 return Err(format!("set {number} has {left} left, and is shown to have {shown_left}"));
             }
             _ => {}
