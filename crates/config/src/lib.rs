@@ -8,6 +8,7 @@
 //! defines no session, they define one, called `default` unless `--session` gives its name. If the file defines
 //! several, they are refused until `--session` selects one. `--session` removes no session.
 
+mod access;
 mod access_keys;
 mod agent;
 #[cfg(feature = "cli")]
